@@ -27,6 +27,7 @@ type Identity struct {
 }
 
 // PeerFromContext is the peer of the call that ctx belongs to. It is false for a call whose peer is neither verified nor local.
+// A caller inside the process (gRPC's bufconn) is local: whoever forwards calls that way answers for where they came from.
 func PeerFromContext(ctx context.Context) (Identity, bool) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {

@@ -1,3 +1,5 @@
+// Package fiberlbv1 is the public API of the FiberLB controller, generated from
+// resources.proto and services.proto, with the OpenAPI document of its REST form.
 package fiberlbv1
 
 import _ "embed"

@@ -3154,7 +3154,7 @@ type Node struct {
 	// Set by people, over those the node reports of itself.
 	Labels   map[string]string `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	FullName string            `protobuf:"bytes,8,opt,name=full_name,json=fullName,proto3" json:"full_name,omitempty"`
-	// A draining node withdraws its VIPs and takes no new connections. Set by people.
+	// A draining node withdraws its VIPs; connections that still arrive are served. Set by people.
 	Drain bool `protobuf:"varint,10,opt,name=drain,proto3" json:"drain,omitempty"`
 	// Output only, reported by the node.
 	ReportedLabels  map[string]string      `protobuf:"bytes,11,rep,name=reported_labels,json=reportedLabels,proto3" json:"reported_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
