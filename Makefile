@@ -21,12 +21,17 @@ build: ## build FiberLB's binaries, gobgpd and gobgp into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -o bin/ $(addprefix ./cmd/,$(BINARIES)) $(GOBGP)/gobgpd $(GOBGP)/gobgp
 
+.PHONY: tools
+tools:
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/fiberctl ./cmd/fiberlb-dev
+
 .PHONY: dev
-dev: build ## run everything in one process until interrupted
+dev: tools ## run everything in one process until interrupted
 	exec bin/fiberlb-dev $(ARGS)
 
 .PHONY: demo
-demo: build ## show traffic, the loss of a backend and BGP routes; fails unless all it showed was right
+demo: tools ## show traffic, weights, the loss of a backend and of the controller; fails unless all it showed was right
 	exec bin/fiberlb-dev --demo $(ARGS)
 
 .PHONY: test
@@ -58,8 +63,9 @@ golden: ## write the binaries' lists of modules that test/arch compares
 	go test ./test/arch -run TestModules -update
 
 .PHONY: bench
-bench: ## run the benchmarks
-	go test -run '^$$' -bench . -benchmem -timeout 60m $(BENCHED)
+bench: ## measure how a change reaches traffic, and run the benchmarks of the packages
+	go test -run '^$$' -bench ApplyToTraffic -benchtime 1000x -timeout 20m ./test/bench
+	go test -run '^$$' -bench . -benchmem -timeout 60m $(filter-out ./test/bench,$(BENCHED))
 
 .PHONY: fmt
 fmt: ## format Go

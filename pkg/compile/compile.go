@@ -72,12 +72,12 @@ func (c *compiler) listener(x *lb.Listener) {
 		return
 	}
 	name := lb.ListenerName(c.lb.Project, c.lb.Name, x.Name)
-	needs := []need{{"protocol " + x.Protocol.String(), Word(x.Protocol)}}
+	needs := []need{{"protocol " + x.Protocol.String() + " needs", Word(x.Protocol)}}
 	if len(x.AllowedCIDRs) > 0 {
-		needs = append(needs, need{"allowed_cidrs", ListenerAllowedCIDRs})
+		needs = append(needs, need{"allowed_cidrs needs", ListenerAllowedCIDRs})
 	}
 	if x.ConnectionLimit > 0 {
-		needs = append(needs, need{"connection_limit", ListenerConnectionLimit})
+		needs = append(needs, need{"connection_limit needs", ListenerConnectionLimit})
 	}
 	if !c.can(name, needs) {
 		return
@@ -97,7 +97,7 @@ func (c *compiler) listener(x *lb.Listener) {
 // policy has no form of its own: policies are part of their listener's resource, which has room for none yet.
 func (c *compiler) policy(x *lb.Policy) {
 	if listener := c.lb.Listener(x.Listener); x.Enabled && listener != nil && listener.Enabled {
-		c.can(lb.PolicyName(c.lb.Project, c.lb.Name, x.Listener, x.Name), []need{{"l7 policies", Policy}})
+		c.can(lb.PolicyName(c.lb.Project, c.lb.Name, x.Listener, x.Name), []need{{"l7 policies need", Policy}})
 	}
 }
 
@@ -128,21 +128,21 @@ func (c *compiler) pool(x *lb.Pool) string {
 		TableSize:           maglev.DefaultSize,
 	}
 	needs := []need{
-		{"protocol " + x.Protocol.String(), Word(x.Protocol)},
-		{"algorithm " + x.Algorithm.String(), Word(x.Algorithm)},
+		{"protocol " + x.Protocol.String() + " needs", Word(x.Protocol)},
+		{"algorithm " + x.Algorithm.String() + " needs", Word(x.Algorithm)},
 	}
 	if x.Persistence != nil {
 		out.Persistence = x.Persistence.Type
-		needs = append(needs, need{"persistence " + out.Persistence.String(), Word(out.Persistence)})
+		needs = append(needs, need{"persistence " + out.Persistence.String() + " needs", Word(out.Persistence)})
 	}
 	if x.SlowStart > 0 {
-		needs = append(needs, need{"slow_start", PoolSlowStart})
+		needs = append(needs, need{"slow_start needs", PoolSlowStart})
 	}
 	if x.FailOpenBelow > 0 {
-		needs = append(needs, need{"fail_open_below", PoolFailOpen})
+		needs = append(needs, need{"fail_open_below needs", PoolFailOpen})
 	}
 	if slices.ContainsFunc(x.Backends, func(b *lb.Backend) bool { return b.Backup }) {
-		needs = append(needs, need{"a backup backend", PoolBackup})
+		needs = append(needs, need{"a backup backend needs", PoolBackup})
 	}
 	if !c.can(name, needs) {
 		return ""
@@ -181,7 +181,7 @@ func (c *compiler) healthCheck(p *lb.Pool) string {
 		return ""
 	}
 	name := lb.HealthCheckName(c.lb.Project, c.lb.Name, p.Name, x.Name)
-	if !c.can(name, []need{{"type " + x.Type.String(), Word(x.Type)}}) {
+	if !c.can(name, []need{{"type " + x.Type.String() + " needs", Word(x.Type)}}) {
 		return ""
 	}
 	c.emit(snapshot.EncodeHealthCheck(name, &snapshot.HealthCheck{
@@ -195,8 +195,8 @@ func (c *compiler) healthCheck(p *lb.Pool) string {
 	return name
 }
 
-// need is a property of an object and the capability that it takes.
-type need struct{ property, word string }
+// need is a capability that an object takes, and the words for why: "protocol tcp needs".
+type need struct{ reason, word string }
 
 // can tells whether all needs are met, and notes those that are not.
 func (c *compiler) can(resource string, needs []need) bool {
@@ -205,10 +205,10 @@ func (c *compiler) can(resource string, needs []need) bool {
 		var message string
 		switch {
 		case !c.caps.Has(n.word):
-			message = fmt.Sprintf("%s needs %q, which the node's data plane (version %s) does not have: "+
-				"upgrade it, or keep the load balancer off the node by its node_selector", n.property, n.word, c.caps.version)
+			message = fmt.Sprintf("%s %q, which the node's data plane (version %s) does not have: "+
+				"upgrade it, or keep the load balancer off the node by its node_selector", n.reason, n.word, c.caps.version)
 		case !forms.Has(n.word):
-			message = fmt.Sprintf("%s needs %q, which this controller has no form for: upgrade the controller", n.property, n.word)
+			message = fmt.Sprintf("%s %q, which this controller has no form for: upgrade the controller", n.reason, n.word)
 		default:
 			continue
 		}

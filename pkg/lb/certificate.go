@@ -106,7 +106,7 @@ func parseChain(text string) ([]*x509.Certificate, string) {
 			return nil, "holds a private key"
 		}
 		if b.Type != "CERTIFICATE" {
-			return nil, fmt.Sprintf("holds a block of type %s", quote(b.Type))
+			return nil, fmt.Sprintf("holds a block of type %s", Quote(b.Type))
 		}
 		certificate, err := x509.ParseCertificate(b.Bytes)
 		if err != nil {
@@ -187,7 +187,7 @@ func (c *scope) certificate(path string, x *Certificate) {
 	if x.Type == CertClientCA {
 		for i, ca := range chain {
 			if !ca.BasicConstraintsValid || !ca.IsCA {
-				c.report(path+".certificate", "give certificates of authorities", "certificate %d, %s, is not that of an authority", i+1, quote(ca.Subject.String()))
+				c.report(path+".certificate", "give certificates of authorities", "certificate %d, %s, is not that of an authority", i+1, Quote(ca.Subject.String()))
 			}
 		}
 		return
@@ -199,7 +199,7 @@ func (c *scope) certificate(path string, x *Certificate) {
 		c.report(path+".certificate", keyRemedy, "%s", problem)
 	}
 	if x.Type == CertSNI && len(chain[0].DNSNames) == 0 {
-		c.report(path+".certificate", "use a certificate with subject alternative names, or type server", "%s has no DNS name that SNI could choose it by", quote(chain[0].Subject.String()))
+		c.report(path+".certificate", "use a certificate with subject alternative names, or type server", "%s has no DNS name that SNI could choose it by", Quote(chain[0].Subject.String()))
 	}
 	c.key(path+".private_key", x, chain)
 }
@@ -252,7 +252,7 @@ func (c *scope) key(path string, x *Certificate, chain []*x509.Certificate) {
 				remedy = fmt.Sprintf("put certificate %d first: the leaf leads the chain", i+2)
 			}
 		}
-		c.report(path, remedy, "does not belong to the certificate %s", quote(chain[0].Subject.String()))
+		c.report(path, remedy, "does not belong to the certificate %s", Quote(chain[0].Subject.String()))
 	}
 }
 

@@ -25,9 +25,9 @@ func (c *scope) listener(path string, x *Listener, ports map[string]string) {
 	}
 	c.within(path+".connection_limit", uint64(x.ConnectionLimit), 0, MaxConnectionLimit)
 	c.count(path+".allowed_cidrs", len(x.AllowedCIDRs), MaxAllowedCIDRs)
-	for _, p := range x.AllowedCIDRs {
+	for i, p := range x.AllowedCIDRs {
 		if !p.IsValid() {
-			c.report(path+".allowed_cidrs", `write CIDRs such as "192.0.2.0/24"`, "%s is not a prefix", p)
+			c.report(item(path+".allowed_cidrs", i), `write CIDRs such as "192.0.2.0/24"`, "%s is not a prefix", p)
 		}
 	}
 	const day = 24 * time.Hour
@@ -63,7 +63,7 @@ func (c *scope) poolFor(path, name string, p ListenerProtocol) {
 	fits := listenerPools[p]
 	if fits != nil && poolTraits[pool.Protocol].checks != nil && !slices.Contains(fits, pool.Protocol) {
 		c.report(path, "use a pool of protocol "+join(fits),
-			"pool %s speaks %s, which does not go with a listener of protocol %s", quote(name), pool.Protocol, p)
+			"pool %s speaks %s, which does not go with a listener of protocol %s", Quote(name), pool.Protocol, p)
 	}
 }
 
@@ -73,7 +73,7 @@ func (c *scope) missing(path, name, kind string, there []string) {
 	if len(there) == 0 {
 		otherwise = "the load balancer has no " + kind
 	}
-	c.report(path, c.suggest(name, there, otherwise), "there is no %s %s", kind, quote(name))
+	c.report(path, c.suggest(name, there, otherwise), "there is no %s %s", kind, Quote(name))
 }
 
 func namesOf[T named](list []T) []string {
@@ -95,7 +95,7 @@ func (c *scope) tls(path string, x *Listener) {
 	for i, name := range t.SNICertificates {
 		at := item(path+".sni_certificate_ids", i)
 		if seen[name] {
-			c.report(at, "remove it", "%s is there twice", quote(name))
+			c.report(at, "remove it", "%s is there twice", Quote(name))
 		}
 		seen[name] = true
 		c.certificateRef(at, name, CertSNI, CertServer)
@@ -127,7 +127,7 @@ func (c *scope) certificateRef(path, name string, types ...CertificateType) {
 	case x == nil:
 		c.missing(path, name, "certificate", namesOf(c.l.Certificates))
 	case x.Type != 0 && !slices.Contains(types, x.Type):
-		c.report(path, "name one of type "+strings.ReplaceAll(join(types), ", ", " or "), "certificate %s is of type %s", quote(name), x.Type)
+		c.report(path, "name one of type "+strings.ReplaceAll(join(types), ", ", " or "), "certificate %s is of type %s", Quote(name), x.Type)
 	}
 }
 
@@ -147,14 +147,14 @@ func (c *scope) cipherSuites(path string, suites []string) {
 		at := item(path, i)
 		switch {
 		case seen[name]:
-			c.report(at, "remove it", "%s is there twice", quote(name))
+			c.report(at, "remove it", "%s is there twice", Quote(name))
 		case slices.Contains(secure, name):
 		case slices.Contains(tls13, name):
-			c.report(at, "remove it: TLS 1.3 always offers all of its suites", "%s is a suite of TLS 1.3, where there is nothing to choose", quote(name))
+			c.report(at, "remove it: TLS 1.3 always offers all of its suites", "%s is a suite of TLS 1.3, where there is nothing to choose", Quote(name))
 		case slices.ContainsFunc(tls.InsecureCipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name }):
-			c.report(at, "choose from "+strings.Join(secure, ", "), "%s is not secure", quote(name))
+			c.report(at, "choose from "+strings.Join(secure, ", "), "%s is not secure", Quote(name))
 		default:
-			c.report(at, c.suggest(name, secure, "choose from "+strings.Join(secure, ", ")), "%s is not a known cipher suite", quote(name))
+			c.report(at, c.suggest(name, secure, "choose from "+strings.Join(secure, ", ")), "%s is not a known cipher suite", Quote(name))
 		}
 		seen[name] = true
 	}
@@ -167,11 +167,11 @@ func (c *scope) alpn(path string, p ListenerProtocol, protocols []string) {
 		at := item(path, i)
 		switch {
 		case seen[name]:
-			c.report(at, "remove it", "%s is there twice", quote(name))
+			c.report(at, "remove it", "%s is there twice", Quote(name))
 		case p == ListenerHTTPS && name != "h2" && name != "http/1.1":
-			c.report(at, "choose from h2, http/1.1", "%s is not a protocol that https listeners speak", quote(name))
+			c.report(at, "choose from h2, http/1.1", "%s is not a protocol that https listeners speak", Quote(name))
 		case name == "" || len(name) > MaxText || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == ',' }):
-			c.report(at, "see the IANA registry of ALPN protocol ids", "%s is not an ALPN protocol id", quote(name))
+			c.report(at, "see the IANA registry of ALPN protocol ids", "%s is not an ALPN protocol id", Quote(name))
 		}
 		seen[name] = true
 	}

@@ -20,7 +20,7 @@ func (c *scope) policies() {
 		path := item("l7_policies", i)
 		c.policy(path, x)
 		if first, taken := names[key{x.Listener, x.Name}]; taken && x.Name != "" {
-			c.report(path+".name", "give it a name of its own", "%s is also the name of %s on the same listener", quote(x.Name), item("l7_policies", first))
+			c.report(path+".name", "give it a name of its own", "%s is also the name of %s on the same listener", Quote(x.Name), item("l7_policies", first))
 		} else {
 			names[key{x.Listener, x.Name}] = i
 		}
@@ -42,7 +42,7 @@ func (c *scope) policy(path string, x *Policy) {
 	case listener == nil:
 		c.missing(path+".listener_id", x.Listener, "listener", namesOf(c.l.Listeners))
 	case listener.Protocol.String() != "" && !listener.Protocol.IsHTTP():
-		c.report(path+".listener_id", "policies need a listener of protocol http or https", "listener %s is of protocol %s", quote(x.Listener), listener.Protocol)
+		c.report(path+".listener_id", "policies need a listener of protocol http or https", "listener %s is of protocol %s", Quote(x.Listener), listener.Protocol)
 	default:
 		protocol = listener.Protocol
 	}
@@ -102,20 +102,21 @@ func (c *scope) belongs(path string, there, wanted bool, action PolicyAction) {
 }
 
 func (c *scope) redirectPools(path string, x *Policy, protocol ListenerProtocol) {
-	if len(x.Pools) == 1 && x.Pools[0].Weight == DefaultWeight {
-		c.poolFor(path+".redirect_pool_id", x.Pools[0].Pool, protocol)
+	if name, single := x.SinglePool(); single {
+		c.poolFor(path+".redirect_pool_id", name, protocol)
 		return
 	}
 	path += ".redirect_pools"
 	c.count(path, len(x.Pools), 64)
-	total := 0
+	total, seen := 0, make(map[string]bool)
 	for i, p := range x.Pools {
-		if i > 0 && x.Pools[i-1].Pool == p.Pool {
-			c.report(path, "add up the weights", "pool %s is there twice", quote(p.Pool))
+		if seen[p.Pool] {
+			c.report(item(path, i)+".pool_id", "add up the weights", "pool %s is there twice", Quote(p.Pool))
 			continue
 		}
-		c.within(path, uint64(p.Weight), 0, MaxWeight)
-		c.poolFor(path, p.Pool, protocol)
+		seen[p.Pool] = true
+		c.within(item(path, i)+".weight", uint64(p.Weight), 0, MaxWeight)
+		c.poolFor(item(path, i)+".pool_id", p.Pool, protocol)
 		total += int(p.Weight)
 	}
 	if total == 0 && len(x.Pools) > 0 {
@@ -123,7 +124,7 @@ func (c *scope) redirectPools(path string, x *Policy, protocol ListenerProtocol)
 	}
 }
 
-// URLTokens are what a redirect_url may take from the request.
+// urlTokens are what a redirect_url may take from the request.
 var urlTokens = strings.NewReplacer("#{protocol}", "http", "#{host}", "host", "#{port}", "80", "#{path}", "path", "#{query}", "query")
 
 const maxURL = 2048
@@ -133,14 +134,14 @@ func (c *scope) redirectURL(path, value string) {
 	plain := urlTokens.Replace(value)
 	switch {
 	case len(value) > maxURL:
-		c.report(path, "", "%s has %d bytes, more than %d", quote(value), len(value), maxURL)
+		c.report(path, "", "%s has %d bytes, more than %d", Quote(value), len(value), maxURL)
 	case strings.Contains(plain, "#{"):
-		c.report(path, remedy, "%s has an unknown token", quote(value))
+		c.report(path, remedy, "%s has an unknown token", Quote(value))
 	case !visible(plain):
-		c.report(path, "percent-encode what is not plain ASCII", "%s has white space, control characters or bytes beyond ASCII", quote(value))
+		c.report(path, "percent-encode what is not plain ASCII", "%s has white space, control characters or bytes beyond ASCII", Quote(value))
 	default:
 		if _, _, ok := splitURL(plain); !ok {
-			c.report(path, remedy, "%s is not a URL to redirect to", quote(value))
+			c.report(path, remedy, "%s is not a URL to redirect to", Quote(value))
 		}
 	}
 }
@@ -149,11 +150,11 @@ func (c *scope) redirectPrefix(path, value string) {
 	_, _, ok := splitURL(value)
 	switch {
 	case len(value) > maxURL:
-		c.report(path, "", "%s has %d bytes, more than %d", quote(value), len(value), maxURL)
+		c.report(path, "", "%s has %d bytes, more than %d", Quote(value), len(value), maxURL)
 	case strings.ContainsAny(value, "?#"):
-		c.report(path, "the request's own path and query follow the prefix", "%s has a query, a fragment or a token", quote(value))
+		c.report(path, "the request's own path and query follow the prefix", "%s has a query, a fragment or a token", Quote(value))
 	case !ok || !visible(value):
-		c.report(path, `write "https://host" or "/path"`, "%s is not a prefix of a URL", quote(value))
+		c.report(path, `write "https://host" or "/path"`, "%s is not a prefix of a URL", Quote(value))
 	}
 }
 
@@ -162,7 +163,7 @@ func (c *scope) fixedResponse(path string, r *Response) {
 	kind, parameters, _ := strings.Cut(r.ContentType, ";")
 	major, minor, _ := strings.Cut(strings.TrimSpace(kind), "/")
 	if !isToken(major) || !isToken(minor) || len(r.ContentType) > MaxText || strings.ContainsFunc(parameters, func(c rune) bool { return c < ' ' || c > '~' }) {
-		c.report(path+".content_type", `write a media type, such as "text/html; charset=utf-8"`, "%s is not a media type", quote(r.ContentType))
+		c.report(path+".content_type", `write a media type, such as "text/html; charset=utf-8"`, "%s is not a media type", Quote(r.ContentType))
 	}
 	if len(r.Body) > 1024 {
 		c.report(path+".body", "", "has %d bytes, more than 1024", len(r.Body))
@@ -195,7 +196,7 @@ func (c *scope) rule(path string, x *Rule, protocol ListenerProtocol) {
 		c.regex(path+".value", x.Value)
 	case knownType && knownCompare:
 		if problem, remedy := literal(x); problem != "" {
-			c.report(path+".value", remedy, "%s %s", quote(x.Value), problem)
+			c.report(path+".value", remedy, "%s %s", Quote(x.Value), problem)
 		}
 	}
 }
@@ -203,15 +204,15 @@ func (c *scope) rule(path string, x *Rule, protocol ListenerProtocol) {
 func (c *scope) ruleKey(path string, x *Rule, wanted bool) {
 	switch {
 	case !wanted && x.Key != "":
-		c.report(path, "remove it", "%s does not go with rule type %s, which has no key", quote(x.Key), x.Type)
+		c.report(path, "remove it", "%s does not go with rule type %s, which has no key", Quote(x.Key), x.Type)
 	case !wanted:
 	case x.Key == "":
 		c.report(path, "", "is required by rule type %s", x.Type)
 	case !c.text(path, x.Key, MaxText):
 	case (x.Type == RuleHeader || x.Type == RuleCookie) && !isToken(x.Key):
-		c.report(path, "use letters, digits and !#$%&'*+-.^_`|~", "%s is not the name of a %s", quote(x.Key), x.Type)
+		c.report(path, "use letters, digits and !#$%&'*+-.^_`|~", "%s is not the name of a %s", Quote(x.Key), x.Type)
 	case x.Type == RuleSSLDNField && strings.Trim(x.Key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.") != "":
-		c.report(path, "name a field such as CN, O or OU", "%s is not a field of a distinguished name", quote(x.Key))
+		c.report(path, "name a field such as CN, O or OU", "%s is not a field of a distinguished name", Quote(x.Key))
 	}
 }
 
@@ -222,14 +223,14 @@ const regexLimit = 10_000
 func (c *scope) regex(path, value string) {
 	re, err := syntax.Parse(value, syntax.Perl)
 	if err != nil {
-		c.report(path, "write RE2 syntax: https://github.com/google/re2/wiki/Syntax", "%s does not compile: %s", quote(value), strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		c.report(path, "write RE2 syntax: https://github.com/google/re2/wiki/Syntax", "%s does not compile: %s", Quote(value), strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		return
 	}
 	program, err := syntax.Compile(re.Simplify())
 	if err != nil {
-		c.report(path, "", "%s does not compile: %v", quote(value), err)
+		c.report(path, "", "%s does not compile: %v", Quote(value), err)
 	} else if len(program.Inst) > regexLimit {
-		c.report(path, "use smaller repetition counts", "%s compiles to %d instructions, more than %d", quote(value), len(program.Inst), regexLimit)
+		c.report(path, "use smaller repetition counts", "%s compiles to %d instructions, more than %d", Quote(value), len(program.Inst), regexLimit)
 	}
 }
 
@@ -241,6 +242,9 @@ func literal(x *Rule) (problem, remedy string) {
 		if x.Compare == EqualTo && !isHost(v) {
 			if isHostPort(v) {
 				return "has a port", "leave the port away: it is not part of what is compared"
+			}
+			if suffix, ok := strings.CutPrefix(v, "*."); ok && isHost(suffix) {
+				return "is not a host name", fmt.Sprintf("for all hosts of a domain compare ends_with %q", "."+suffix)
 			}
 			return "is not a host name", ""
 		}

@@ -10,7 +10,7 @@ import (
 func (c *scope) pool(path string, x *Pool) {
 	c.identity(path, &x.Info)
 	known := enum(&c.checker, path+".protocol", x.Protocol)
-	enum(&c.checker, path+".algorithm", x.Algorithm)
+	knownAlgorithm := enum(&c.checker, path+".algorithm", x.Algorithm)
 	if x.Persistence != nil {
 		c.persistence(path+".persistence", x, known)
 	}
@@ -18,7 +18,7 @@ func (c *scope) pool(path string, x *Pool) {
 		c.healthCheck(path+".health_check", x, known)
 	}
 	c.between(path+".slow_start", x.SlowStart, 0, 15*time.Minute)
-	if x.SlowStart > 0 && x.Algorithm.String() != "" && !x.Algorithm.SlowStarts() {
+	if x.SlowStart > 0 && knownAlgorithm && !x.Algorithm.SlowStarts() {
 		c.report(path+".slow_start", "remove it, or choose one of "+join(slowStart), "algorithm %s has no slow start", x.Algorithm)
 	}
 	c.between(path+".deregistration_delay", x.DeregistrationDelay, 0, time.Hour)
@@ -41,12 +41,12 @@ func (c *scope) persistence(path string, x *Pool, known bool) {
 	switch {
 	case p.Type == PersistSourceIP:
 		if p.CookieName != "" {
-			c.report(path+".cookie_name", "remove it, or choose type cookie or app_cookie", "%s does not go with persistence of type source_ip", quote(p.CookieName))
+			c.report(path+".cookie_name", "remove it, or choose type cookie or app_cookie", "%s does not go with persistence of type source_ip", Quote(p.CookieName))
 		}
 	case p.CookieName == "":
 		c.report(path+".cookie_name", "name the application's cookie", "is required by persistence of type %s", p.Type)
 	case !isToken(p.CookieName) || len(p.CookieName) > MaxText:
-		c.report(path+".cookie_name", "use letters, digits and !#$%&'*+-.^_`|~", "%s is not the name of a cookie", quote(p.CookieName))
+		c.report(path+".cookie_name", "use letters, digits and !#$%&'*+-.^_`|~", "%s is not the name of a cookie", Quote(p.CookieName))
 	}
 }
 
@@ -57,11 +57,11 @@ func (c *scope) healthCheck(path string, x *Pool, knownPool bool) {
 	if fits := poolTraits[x.Protocol].checks; known && knownPool && !slices.Contains(fits, h.Type) {
 		c.report(path+".type", "choose one of "+join(fits), "%s does not go with a pool of protocol %s", h.Type, x.Protocol)
 	}
-	c.between(path+".interval", h.Interval, 100*time.Millisecond, time.Hour)
-	if h.Timeout >= h.Interval && h.Timeout > 0 {
-		c.report(path+".timeout", "choose a timeout below the interval", "%s is not below the interval, %s", h.Timeout, h.Interval)
-	} else {
+	switch good := c.between(path+".interval", h.Interval, 100*time.Millisecond, time.Hour); {
+	case h.Timeout < 0 || h.Timeout > time.Hour || good && h.Timeout < time.Millisecond:
 		c.between(path+".timeout", h.Timeout, time.Millisecond, time.Hour)
+	case good && h.Timeout >= h.Interval:
+		c.report(path+".timeout", "choose a timeout below the interval", "%s is not below the interval, %s", h.Timeout, h.Interval)
 	}
 	c.within(path+".healthy_threshold", uint64(h.HealthyThreshold), 1, 10)
 	c.within(path+".unhealthy_threshold", uint64(h.UnhealthyThreshold), 1, 10)
@@ -83,15 +83,15 @@ func (c *scope) httpCheck(path string, h *HTTPCheck) {
 		if upper := strings.ToUpper(h.Method); slices.Contains(checkMethods, upper) {
 			remedy = "write " + upper
 		}
-		c.report(path+".method", remedy, "%s is not a method for health checks", quote(h.Method))
+		c.report(path+".method", remedy, "%s is not a method for health checks", Quote(h.Method))
 	}
 	switch {
 	case !strings.HasPrefix(h.Path, "/") || strings.HasPrefix(h.Path, "//"):
-		c.report(path+".url_path", `write a path that begins with one "/", without scheme and host`, "%s is not a path", quote(h.Path))
+		c.report(path+".url_path", `write a path that begins with one "/", without scheme and host`, "%s is not a path", Quote(h.Path))
 	case len(h.Path) > MaxText:
-		c.report(path+".url_path", "", "%s has %d bytes, more than %d", quote(h.Path), len(h.Path), MaxText)
+		c.report(path+".url_path", "", "%s has %d bytes, more than %d", Quote(h.Path), len(h.Path), MaxText)
 	case !visible(h.Path) || strings.Contains(h.Path, "#"):
-		c.report(path+".url_path", `percent-encode what is not plain ASCII; a path has no "#"`, "%s has white space, a fragment or bytes beyond ASCII", quote(h.Path))
+		c.report(path+".url_path", `percent-encode what is not plain ASCII; a path has no "#"`, "%s has white space, a fragment or bytes beyond ASCII", Quote(h.Path))
 	}
 	if len(h.Codes) > 64 {
 		c.report(path+".expected_codes", "use ranges, such as 200-299", "there are %d ranges, more than 64", len(h.Codes))
@@ -102,7 +102,7 @@ func (c *scope) httpCheck(path string, h *HTTPCheck) {
 		}
 	}
 	if h.Host != "" && !isHostPort(h.Host) {
-		c.report(path+".host_header", `write a host, with a port if need be: "app.example:8080"`, "%s is not a Host header", quote(h.Host))
+		c.report(path+".host_header", `write a host, with a port if need be: "app.example:8080"`, "%s is not a Host header", Quote(h.Host))
 	}
 }
 

@@ -21,7 +21,7 @@ func ParseCodes(s string) ([]CodeRange, error) {
 		a, ok1 := parseCode(strings.TrimSpace(first))
 		b, ok2 := parseCode(strings.TrimSpace(last))
 		if !ok1 || !ok2 || a > b {
-			return nil, fmt.Errorf("%s is not a list of status codes: %s is not one of 100-599 or a range of them", quote(s), quote(item))
+			return nil, fmt.Errorf("%s is not a list of status codes: %s is not one of 100-599 or a range of them", Quote(s), Quote(item))
 		}
 		codes = append(codes, CodeRange{a, b})
 	}

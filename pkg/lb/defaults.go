@@ -116,8 +116,7 @@ func (x *Listener) fill() {
 	for i, p := range x.AllowedCIDRs {
 		x.AllowedCIDRs[i] = maskPrefix(p)
 	}
-	slices.SortFunc(x.AllowedCIDRs, netip.Prefix.Compare)
-	x.AllowedCIDRs = orNil(slices.Compact(x.AllowedCIDRs))
+	x.AllowedCIDRs = orNil(x.AllowedCIDRs)
 	if x.Headers == nil && x.Protocol.IsHTTP() {
 		x.Headers = &HeaderInsertion{ForwardedPort: true, ForwardedProto: true}
 	}
@@ -195,7 +194,6 @@ func (x *HealthCheck) fill() {
 func (x *Policy) fill() {
 	x.Labels = filled(x.Labels)
 	x.Pools = orNil(x.Pools)
-	slices.SortStableFunc(x.Pools, func(a, b WeightedPool) int { return strings.Compare(a.Pool, b.Pool) })
 	switch x.Action {
 	case RedirectToURL, RedirectPrefix:
 		x.StatusCode = cmp.Or(x.StatusCode, DefaultRedirectCode)
@@ -257,7 +255,10 @@ func (x *Rule) deriveName(taken map[string]bool) string {
 		writeString(hash, s)
 	}
 	words := x.Type.String()
-	if x.Type != RuleSSLConnHasCert {
+	switch {
+	case len(ruleTraits[x.Type].compares) == 0 || x.Compare == 0 || x.Compare > Contains:
+		words = "rule" // to be refused, but not for its name
+	case x.Type != RuleSSLConnHasCert:
 		words += "-" + x.Compare.String()
 	}
 	base := strings.ReplaceAll(words, "_", "-") + "-" + hex.EncodeToString(hash.Sum(nil)[:4])
@@ -282,14 +283,21 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	return maskPrefix(p), nil
 }
 
-// arrange sorts the objects of a filled load balancer.
+// arrange sorts what a filled load balancer holds.
 func arrange(l *LoadBalancer) {
 	slices.SortFunc(l.VIPs, netip.Addr.Compare)
 	byName(l.Listeners)
+	for _, x := range l.Listeners {
+		slices.SortFunc(x.AllowedCIDRs, netip.Prefix.Compare)
+		x.AllowedCIDRs = slices.Compact(x.AllowedCIDRs)
+	}
 	byName(l.Pools)
 	byName(l.Certificates)
 	for _, p := range l.Pools {
 		byName(p.Backends)
+	}
+	for _, p := range l.Policies {
+		slices.SortStableFunc(p.Pools, func(a, b WeightedPool) int { return strings.Compare(a.Pool, b.Pool) })
 	}
 	slices.SortStableFunc(l.Policies, func(a, b *Policy) int {
 		return cmp.Or(strings.Compare(a.Listener, b.Listener), cmp.Compare(a.Position, b.Position))

@@ -146,9 +146,9 @@ func ParseName(full string) (Path, error) {
 		}
 		switch {
 		case next == 0 && len(expected) == 0:
-			return Path{}, fmt.Errorf("%s is not a full name: nothing follows a %s", quote(full), p.Kind)
+			return Path{}, fmt.Errorf("%s is not a full name: nothing follows a %s", Quote(full), p.Kind)
 		case next == 0 || i+1 == len(parts):
-			return Path{}, fmt.Errorf("%s is not a full name: expected %s%s", quote(full), expectation(expected, parts[i]), after(parts[:i]))
+			return Path{}, fmt.Errorf("%s is not a full name: expected %s%s", Quote(full), expectation(expected, parts[i]), after(parts[:i]))
 		}
 		name := parts[i+1]
 		check := ValidName
@@ -156,7 +156,7 @@ func ParseName(full string) (Path, error) {
 			check = ValidNodeName
 		}
 		if err := check(name); err != nil {
-			return Path{}, fmt.Errorf("%s is not a full name: %s name %w", quote(full), next, err)
+			return Path{}, fmt.Errorf("%s is not a full name: %s name %w", Quote(full), next, err)
 		}
 		p.Kind, p.Name = next, name
 		p.set(name)
@@ -183,7 +183,7 @@ func after(parts []string) string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return " after " + quote(strings.Join(parts, "/"))
+	return " after " + Quote(strings.Join(parts, "/"))
 }
 
 func expectation(collections []string, got string) string {
@@ -202,7 +202,7 @@ const (
 // case, at most 63 bytes. The error quotes s and says what is expected.
 func ValidName(s string) error {
 	if !isLabel(s) {
-		return fmt.Errorf("%s is not a DNS label; %s", quote(s), labelRemedy)
+		return fmt.Errorf("%s is not a DNS label; %s", Quote(s), labelRemedy)
 	}
 	return nil
 }
@@ -213,7 +213,7 @@ func ValidName(s string) error {
 func ValidNodeName(s string) error {
 	for label := range strings.SplitSeq(s, ".") {
 		if !isLabel(label) || len(s) > 253 {
-			return fmt.Errorf("%s is not a host name; %s", quote(s), nodeRemedy)
+			return fmt.Errorf("%s is not a host name; %s", Quote(s), nodeRemedy)
 		}
 	}
 	return nil

@@ -26,9 +26,13 @@ const (
 	MaxWeight          = 256
 	MaxPosition        = 1<<31 - 1
 
-	// maxLooseText bounds the descriptions and labels of what is stored in one
-	// value: a pool's backends, a policy's rules. etcd takes 1.5 MiB a request.
+	// Stored, a pool's backends are one value, and so are a policy's rules, and
+	// so is the list of everything in the load balancer; etcd takes 1.5 MiB a
+	// request. maxLooseText bounds the descriptions and labels in one of the
+	// former, maxNames the names in the latter, each with nameOverhead bytes.
 	maxLooseText = 400 << 10
+	maxNames     = 1 << 20
+	nameOverhead = 32
 )
 
 // Normalize gives the normal form of a draft, or everything that is wrong with
@@ -91,7 +95,7 @@ func (c *scope) loadBalancer() {
 	l := c.l
 	c.identity("", &l.Info)
 	if ValidName(l.Project) != nil {
-		c.report("project", labelRemedy, "%s is not a DNS label", quote(l.Project))
+		c.report("project", labelRemedy, "%s is not a DNS label", Quote(l.Project))
 	}
 	c.vips()
 	c.labels("node_selector", l.NodeSelector)
@@ -115,6 +119,27 @@ func (c *scope) loadBalancer() {
 	for i, x := range l.Certificates {
 		names.add(i, x.Name)
 		c.certificate(item("certificates", i), x)
+	}
+	c.nameSize()
+}
+
+// nameSize keeps the list of everything in the load balancer storable.
+func (c *scope) nameSize() {
+	l, n := c.l, 0
+	for _, x := range l.Listeners {
+		n += len(x.Name) + nameOverhead
+	}
+	for _, x := range l.Pools {
+		n += 2 * (len(x.Name) + nameOverhead) // backends are listed under the name too
+	}
+	for _, x := range l.Policies {
+		n += len(x.Listener) + len(x.Name) + nameOverhead
+	}
+	for _, x := range l.Certificates {
+		n += len(x.Name) + nameOverhead
+	}
+	if n > maxNames {
+		c.report("", "use shorter names, or several load balancers", "the names of all objects have %d bytes together, more than %d", n, maxNames)
 	}
 }
 
@@ -168,7 +193,7 @@ func (c *checker) identity(prefix string, x *Info) {
 	case x.Name == "":
 		c.report(path, labelRemedy, "is required")
 	case !isLabel(x.Name):
-		c.report(path, labelRemedy, "%s is not a DNS label", quote(x.Name))
+		c.report(path, labelRemedy, "%s is not a DNS label", Quote(x.Name))
 	}
 	c.loose(prefix, x)
 }
@@ -178,7 +203,7 @@ func (c *checker) loose(prefix string, x *Info) {
 	if len(x.Description) > MaxText {
 		c.report(at(prefix, "description"), "", "has %d bytes, more than %d", len(x.Description), MaxText)
 	} else if !printable(x.Description) {
-		c.report(at(prefix, "description"), "", "%s is not plain UTF-8 text", quote(x.Description))
+		c.report(at(prefix, "description"), "", "%s is not plain UTF-8 text", Quote(x.Description))
 	}
 	c.labels(at(prefix, "labels"), x.Labels)
 }
@@ -186,7 +211,7 @@ func (c *checker) loose(prefix string, x *Info) {
 func (c *checker) labels(path string, labels map[string]string) {
 	c.count(path, len(labels), MaxLabels)
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		path := path + "[" + quote(key) + "]"
+		path := path + "[" + Quote(key) + "]"
 		if key == "" {
 			c.report(path, "", "the key is empty")
 		}
@@ -201,11 +226,13 @@ func (c *checker) count(path string, n, limit int) {
 	}
 }
 
-// between reports a duration outside its bounds.
-func (c *checker) between(path string, d, low, high time.Duration) {
+// between reports a duration outside its bounds, and tells whether it is within.
+func (c *checker) between(path string, d, low, high time.Duration) bool {
 	if d < low || d > high {
-		c.report(path, "", "%s is not in %s-%s", d, low, high)
+		c.report(path, "", "%s is not in %s-%s", d, FormatDuration(low), FormatDuration(high))
+		return false
 	}
+	return true
 }
 
 // names finds what has a name that is taken.
@@ -224,7 +251,7 @@ func (n *names) add(i int, name string) {
 		return
 	}
 	if first, taken := n.first[name]; taken {
-		n.c.report(item(n.list, i)+".name", "give it a name of its own", "%s is also the name of %s", quote(name), item(n.list, first))
+		n.c.report(item(n.list, i)+".name", "give it a name of its own", "%s is also the name of %s", Quote(name), item(n.list, first))
 		return
 	}
 	n.first[name] = i
@@ -258,5 +285,5 @@ func at(prefix, field string) string {
 }
 
 func errNotPrefix(s string) error {
-	return fmt.Errorf("%s is not a CIDR such as \"192.0.2.0/24\" or \"2001:db8::/32\"", quote(s))
+	return fmt.Errorf("%s is not a CIDR such as \"192.0.2.0/24\" or \"2001:db8::/32\"", Quote(s))
 }

@@ -11,6 +11,8 @@
 package lb
 
 import (
+	"fmt"
+	"io"
 	"net/netip"
 	"time"
 )
@@ -203,17 +205,32 @@ type Certificate struct {
 	Sealed *SealedKey
 }
 
-// PrivateKey is PEM text that never shows itself: it formats as "[private key]".
-type PrivateKey struct{ pem string }
+// PrivateKey is PEM text that never shows itself: it formats as "[private key]"
+// with every verb. Two keys are compared by what they reveal, not with ==.
+type PrivateKey struct {
+	// A pointer, since fmt looks through unexported fields of whatever holds a
+	// key, past its methods, and prints strings, but not what pointers point to.
+	pem *string
+}
 
-// NewPrivateKey wraps PEM text.
-func NewPrivateKey(pem string) PrivateKey { return PrivateKey{pem} }
+// NewPrivateKey wraps PEM text; "" gives the zero value.
+func NewPrivateKey(pem string) PrivateKey {
+	if pem == "" {
+		return PrivateKey{}
+	}
+	return PrivateKey{&pem}
+}
 
 // Reveal gives the PEM text; only sealing and TLS may ask for it.
-func (k PrivateKey) Reveal() string { return k.pem }
+func (k PrivateKey) Reveal() string {
+	if k.pem == nil {
+		return ""
+	}
+	return *k.pem
+}
 
 // IsZero tells whether there is no key.
-func (k PrivateKey) IsZero() bool { return k.pem == "" }
+func (k PrivateKey) IsZero() bool { return k.pem == nil }
 
 // String hides the key from every kind of formatting.
 func (k PrivateKey) String() string {
@@ -223,8 +240,8 @@ func (k PrivateKey) String() string {
 	return "[private key]"
 }
 
-// GoString hides the key from %#v.
-func (k PrivateKey) GoString() string { return k.String() }
+// Format hides the key from the verbs that do not ask for String, %d among them.
+func (k PrivateKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
 // SealedKey is a private key under envelope encryption, as the store keeps it.
 // Its bytes are opaque here.

@@ -93,12 +93,12 @@ func enum[T Enum](c *checker, path string, v T) bool {
 func (c *checker) text(path, value string, limit int) bool {
 	before := len(c.found)
 	if len(value) > limit {
-		c.report(path, fmt.Sprintf("shorten it to %d bytes", limit), "%s has %d bytes, more than %d", quote(value), len(value), limit)
+		c.report(path, fmt.Sprintf("shorten it to %d bytes", limit), "%s has %d bytes, more than %d", Quote(value), len(value), limit)
 	}
 	if !utf8.ValidString(value) {
-		c.report(path, "", "%s is not UTF-8", quote(value))
+		c.report(path, "", "%s is not UTF-8", Quote(value))
 	} else if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-		c.report(path, "remove CR, LF, NUL and their like", "%s has a control character", quote(value))
+		c.report(path, "remove CR, LF, NUL and their like", "%s has a control character", Quote(value))
 	}
 	return len(c.found) == before
 }
@@ -107,14 +107,18 @@ func (c *checker) text(path, value string, limit int) bool {
 func (c *checker) suggest(word string, names []string, otherwise string) string {
 	if c.suggestions++; c.suggestions <= suggestionLimit {
 		if near := Nearest(word, names); near != "" {
-			return "did you mean " + quote(near) + "?"
+			return "did you mean " + Quote(near) + "?"
 		}
 	}
 	return otherwise
 }
 
-// quote quotes a value for a message, shortened to a bearable length.
-func quote(s string) string {
+// Quote quotes a value for a message, shortened to a bearable length. A private
+// key that found its way into some other field does not show.
+func Quote(s string) string {
+	if strings.Contains(s, "PRIVATE KEY-----") {
+		return "[private key]"
+	}
 	const longest = 80
 	if len(s) <= longest {
 		return strconv.Quote(s)

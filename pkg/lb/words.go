@@ -25,7 +25,7 @@ type Enum interface {
 var (
 	listenerProtocols = &vocabulary{"listener protocol", []string{"tcp", "udp", "http", "https", "tls", "tls_passthrough"}}
 	poolProtocols     = &vocabulary{"pool protocol", []string{"tcp", "udp", "http", "https", "h2c", "h2"}}
-	algorithms        = &vocabulary{"algorithm", []string{"round_robin", "weighted_round_robin", "least_connections", "source_ip", "random", "maglev"}}
+	algorithms        = &vocabulary{"pool algorithm", []string{"round_robin", "weighted_round_robin", "least_connections", "source_ip", "random", "maglev"}}
 	persistenceTypes  = &vocabulary{"persistence type", []string{"source_ip", "cookie", "app_cookie"}}
 	healthCheckTypes  = &vocabulary{"health check type", []string{"http", "https", "tcp", "tls_hello", "udp_connect", "grpc"}}
 	policyActions     = &vocabulary{"policy action", []string{"redirect_to_pool", "redirect_to_url", "redirect_prefix", "reject", "fixed_response"}}
@@ -137,9 +137,9 @@ func Parse[T Enum](s string) (T, error) {
 		return T(ListenerHTTPS), nil
 	}
 	if near := Nearest(s, v.words); near != "" {
-		return 0, fmt.Errorf("%s is not a %s; did you mean %q? known: %s", quote(s), v.kind, near, strings.Join(v.words, ", "))
+		return 0, fmt.Errorf("%s is not a %s; did you mean %q? known: %s", Quote(s), v.kind, near, strings.Join(v.words, ", "))
 	}
-	return 0, fmt.Errorf("%s is not a %s; known: %s", quote(s), v.kind, strings.Join(v.words, ", "))
+	return 0, fmt.Errorf("%s is not a %s; known: %s", Quote(s), v.kind, strings.Join(v.words, ", "))
 }
 
 // known is the remedy where a value of an enumeration is missing or wrong.

@@ -16,7 +16,7 @@ func EncodeHealthCheck(name string, h *HealthCheck) *Resource {
 	m := &agentv1.HealthCheckResource{
 		Type:               int32(h.Type),
 		IntervalMs:         millis(h.Interval),
-		TimeoutMs:          millis(h.Timeout),
+		TimeoutMs:          h.Timeout.Milliseconds(), // rounded down, to stay below the interval
 		HealthyThreshold:   uint32(h.HealthyThreshold),
 		UnhealthyThreshold: uint32(h.UnhealthyThreshold),
 	}

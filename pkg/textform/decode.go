@@ -55,6 +55,9 @@ func (d *decoder) message(n *Node, m protoreflect.Message, path string) {
 	seen := map[protoreflect.FieldNumber]int{}
 	oneofs := map[protoreflect.FullName]string{}
 	for _, field := range n.Fields {
+		if len(d.faults) > maxFaults {
+			return
+		}
 		fd := findField(m.Descriptor(), field.Name)
 		if fd == nil {
 			d.unknownField(field, m.Descriptor(), path)
@@ -138,7 +141,7 @@ func (d *decoder) mapField(n *Node, m protoreflect.Message, fd protoreflect.Fiel
 	}
 	entries := m.Mutable(fd).Map()
 	for _, field := range n.Fields {
-		at := join(path, field.Name)
+		at := path + "[" + quote(field.Name) + "]"
 		key, ok := d.scalar(&Node{Kind: Scalar, Text: field.Name, Line: field.Line}, fd.MapKey(), at)
 		switch {
 		case !ok:

@@ -99,7 +99,7 @@ func randomValue(r *rand.Rand, fd protoreflect.FieldDescriptor, fresh protorefle
 func TestRoundTripOfRandomMessages(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 1500 {
+	for range 400 {
 		for _, m := range []proto.Message{
 			&fiberlbv1.LoadBalancerConfig{}, &fiberlbv1.Node{}, &fiberlbv1.UpdateListenerRequest{}, &fiberlbv1.ApplyResponse{}, &fiberlbv1.Certificate{},
 		} {

@@ -20,6 +20,7 @@ const (
 	MaxBytes = 16 << 20 // of one text
 	MaxDepth = 64       // of nested lists and objects
 
+	maxFields     = 1 << 12 // of one object in YAML; a comma between braces counts as one more
 	maxAliasNodes = 1 << 16 // nodes that the aliases of one YAML document may add
 	maxFaults     = 100     // faults reported of one message
 )
@@ -66,11 +67,11 @@ func (f Faults) Violations() lb.Violations {
 	return violations
 }
 
-// Covers tells whether a later complaint about path follows from one of the faults: the value there, or one around or inside
-// it, could not be read, or it is missing because its name was misspelt.
+// Covers tells whether a later complaint about path follows from one of the faults: the value there, or one around it, could not
+// be read, or it is missing because its name was misspelt.
 func (f Faults) Covers(path string) bool {
 	for _, fault := range f {
-		if within(path, fault.Path) || within(fault.Path, path) || fault.meant != "" && within(path, fault.meant) {
+		if within(path, fault.Path) || fault.meant != "" && within(path, fault.meant) {
 			return true
 		}
 	}

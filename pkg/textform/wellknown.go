@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fiberlb/fiberlb/pkg/lb"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -70,19 +71,7 @@ func formatDuration(seconds int64, nanos int32) string {
 		}
 		return word + "s"
 	}
-	return FormatDuration(time.Duration(seconds)*time.Second + time.Duration(nanos))
-}
-
-// FormatDuration writes d as the text form does: "500ms", "5s", "1m30s", "5m".
-func FormatDuration(d time.Duration) string {
-	word := strings.Replace(d.String(), "µs", "us", 1)
-	if strings.HasSuffix(word, "m0s") {
-		word = strings.TrimSuffix(word, "0s")
-	}
-	if strings.HasSuffix(word, "h0m") {
-		word = strings.TrimSuffix(word, "0m")
-	}
-	return word
+	return lb.FormatDuration(time.Duration(seconds)*time.Second + time.Duration(nanos))
 }
 
 func decodeDuration(d *decoder, n *Node, m protoreflect.Message, path string) {

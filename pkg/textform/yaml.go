@@ -95,7 +95,7 @@ func parseYAML(text string) (root ast.Node, err error) {
 		}
 	}()
 	tokens := lexer.Tokenize(text)
-	if err := boundDepth(tokens); err != nil {
+	if err := boundShape(tokens); err != nil {
 		return nil, err
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
@@ -121,31 +121,52 @@ func parseYAML(text string) (root ast.Node, err error) {
 	return root, nil
 }
 
-// boundDepth refuses what would make the recursive parser recurse without bound: brackets, indentation, and runs of tags,
-// anchors and "?". Indentation is estimated from columns, which count a level at most three times.
-func boundDepth(tokens token.Tokens) error {
-	var columns []int
-	flow, run := 0, 0
+// boundShape refuses what would make the parser recurse without bound (brackets, indentation, and runs of tags, anchors and
+// "?"), and objects so wide that its time, which grows with the square of their width, would count. Depth by indentation is
+// estimated from columns, which count a level at most three times.
+func boundShape(tokens token.Tokens) error {
+	type level struct {
+		column, fields int
+		braces         bool
+	}
+	var blocks, flows []level
+	run := 0
 	for _, t := range tokens {
 		switch t.Type {
 		case token.CommentType:
 			continue
 		case token.MappingStartType, token.SequenceStartType:
-			flow++
+			flows = append(flows, level{braces: t.Type == token.MappingStartType})
 		case token.MappingEndType, token.SequenceEndType:
-			flow--
+			flows = flows[:max(0, len(flows)-1)]
 		case token.TagType, token.AnchorType, token.MappingKeyType:
 			run += 2
 		}
 		run = max(0, run-1)
-		if flow <= 0 {
-			for len(columns) > 0 && columns[len(columns)-1] >= t.Position.Column {
-				columns = columns[:len(columns)-1]
+		wide := false
+		if last := len(flows) - 1; last >= 0 {
+			// Between brackets, "a: b" and an item left out are what the parser is slow with.
+			if t.Type == token.MappingValueType || t.Type == token.CollectEntryType && (flows[last].braces || t.Prev != nil && t.Prev.Type == token.CollectEntryType) {
+				flows[last].fields++
 			}
-			columns = append(columns, t.Position.Column)
+			wide = flows[last].fields > maxFields
+		} else {
+			for len(blocks) > 0 && blocks[len(blocks)-1].column > t.Position.Column {
+				blocks = blocks[:len(blocks)-1]
+			}
+			if len(blocks) == 0 || blocks[len(blocks)-1].column < t.Position.Column {
+				blocks = append(blocks, level{column: t.Position.Column})
+			}
+			if t.Type != token.SequenceEntryType {
+				blocks[len(blocks)-1].fields++
+			}
+			wide = blocks[len(blocks)-1].fields > maxFields
 		}
-		if flow > MaxDepth || run > MaxDepth || len(columns) > 3*MaxDepth {
+		switch {
+		case len(flows) > MaxDepth || run > MaxDepth || len(blocks) > 3*MaxDepth:
 			return &SyntaxError{t.Position.Line, fmt.Sprintf("nested deeper than %d levels", MaxDepth)}
+		case wide:
+			return &SyntaxError{t.Position.Line, fmt.Sprintf("an object has more than %d fields", maxFields)}
 		}
 	}
 	return nil

@@ -2,15 +2,18 @@ package api
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"github.com/fiberlb/fiberlb/controlplane/internal/store"
 	fiberlbv1 "github.com/fiberlb/fiberlb/proto/fiberlb/v1"
 )
 
@@ -40,14 +43,14 @@ func (k *kind[M]) get(ctx context.Context, s *Server, req *fiberlbv1.GetRequest)
 	if err != nil {
 		return none, fieldError("name", "%v", err)
 	}
-	config, _, err := s.read(ctx, names)
-	if status.Code(err) == codes.NotFound {
+	entry, err := s.store.Get(ctx, names[0], names[1])
+	if errors.Is(err, store.ErrNotFound) {
 		return none, notFound(k.noun, req.GetName())
 	}
 	if err != nil {
-		return none, err
+		return none, s.answer(err)
 	}
-	return k.pick(config, names)
+	return k.pick(s.complete(entry), names)
 }
 
 // pick finds the object in a complete configuration.
@@ -77,12 +80,12 @@ func (k *kind[M]) create(ctx context.Context, s *Server, req createRequest, chil
 		return none, fieldError(k.field+".name", "required: give the %s a name that is unique in its parent", k.noun)
 	}
 	var before []string
-	config, err := s.write(ctx, writing{
-		project: parent[0], lb: parent[1], request: req, noun: k.noun,
+	out, err := s.write(ctx, writing{
+		project: parent[0], lb: parent[1], request: req,
 		edit: func(e *edit) error {
 			place, ok := k.locate(e.config, parent)
 			if !ok {
-				return s.missingParent(k.form, parent)
+				return missingParent(k.form.parent(), parent)
 			}
 			if name != "" && place.find(name) >= 0 {
 				return alreadyExists(k.noun, k.form.format(append(slices.Clone(parent), name)))
@@ -109,24 +112,43 @@ func (k *kind[M]) create(ctx context.Context, s *Server, req createRequest, chil
 	if err != nil {
 		return none, err
 	}
-	return k.created(config, parent, name, before)
+	if out.repeated {
+		before = nil
+	}
+	return k.created(out.config, parent, child, before)
 }
 
 // created finds the object that was just added: by its name or, where it got one in normalization, as the one that was not
-// there before.
-func (k *kind[M]) created(config *fiberlbv1.LoadBalancerConfig, parent ids, name string, before []string) (M, error) {
-	if name != "" {
+// there before and that holds what was asked for.
+func (k *kind[M]) created(config *fiberlbv1.LoadBalancerConfig, parent ids, asked M, before []string) (M, error) {
+	if name := asked.GetName(); name != "" {
 		return k.pick(config, append(slices.Clone(parent), name))
 	}
+	var new []M
 	if place, ok := k.locate(config, parent); ok {
 		for _, child := range place.children() {
 			if !slices.Contains(before, child.GetName()) {
-				return child, nil
+				new = append(new, child)
 			}
 		}
 	}
+	for _, child := range new {
+		if len(new) == 1 || holds(child.ProtoReflect(), asked.ProtoReflect()) {
+			return child, nil
+		}
+	}
 	var none M
-	return none, status.Errorf(codes.Aborted, "%s: deleted again in the meantime", k.noun)
+	return none, status.Errorf(codes.Aborted, "%s: it was created, and is gone again", k.noun)
+}
+
+// holds tells whether every field that is set in part, and not output only, is the same in whole.
+func holds(whole, part protoreflect.Message) bool {
+	same := true
+	part.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		same = isOutput(field) || value.Equal(whole.Get(field))
+		return same
+	})
+	return same
 }
 
 // update answers an Update call with the object as stored.
@@ -144,8 +166,8 @@ func (k *kind[M]) update(ctx context.Context, s *Server, req updateRequest, chil
 		return none, err
 	}
 	last := len(names) - 1
-	config, err := s.write(ctx, writing{
-		project: names[0], lb: names[1], request: req, noun: k.noun,
+	out, err := s.write(ctx, writing{
+		project: names[0], lb: names[1], request: req,
 		edit: func(e *edit) error {
 			place, ok := k.locate(e.config, names[:last])
 			if !ok {
@@ -176,7 +198,7 @@ func (k *kind[M]) update(ctx context.Context, s *Server, req updateRequest, chil
 	if err != nil {
 		return none, err
 	}
-	return k.pick(config, names)
+	return k.pick(out.config, names)
 }
 
 // delete answers a Delete call.
@@ -187,7 +209,7 @@ func (k *kind[M]) delete(ctx context.Context, s *Server, req *fiberlbv1.DeleteRe
 	}
 	last := len(names) - 1
 	_, err = s.write(ctx, writing{
-		project: names[0], lb: names[1], request: req, noun: k.noun,
+		project: names[0], lb: names[1], request: req,
 		edit: func(e *edit) error {
 			place, ok := k.locate(e.config, names[:last])
 			i := -1
@@ -245,8 +267,8 @@ func (k *kind[M]) list(ctx context.Context, s *Server, req *fiberlbv1.ListReques
 	}
 	scope := k.noun + " " + req.GetParent()
 	token, err := decodePageToken(req.GetPageToken(), scope)
-	if err != nil {
-		return nil, "", fieldError("page_token", "%v", err)
+	if err != nil || !token.within(k.form, parent) {
+		return nil, "", fieldError("page_token", "%v", errToken)
 	}
 
 	var page []M
@@ -258,7 +280,8 @@ func (k *kind[M]) list(ctx context.Context, s *Server, req *fiberlbv1.ListReques
 			found = true
 			for _, child := range place.children() {
 				key := append(slices.Clone(names), child.GetName())
-				if slices.Compare(key, token.key) <= 0 {
+				// The scan begins with the load balancer of the last item; of those behind it everything is new.
+				if len(token.key) > 2 && key[0] == token.key[0] && key[1] == token.key[1] && slices.Compare(key, token.key) <= 0 {
 					continue
 				}
 				page, keys = append(page, child), append(keys, key)
@@ -273,7 +296,7 @@ func (k *kind[M]) list(ctx context.Context, s *Server, req *fiberlbv1.ListReques
 		return nil, "", err
 	}
 	if !found && !parent.hasWildcard(len(parent)) {
-		return nil, "", s.missingParent(k.form, parent)
+		return nil, "", missingParent(k.form.parent(), parent)
 	}
 	if len(page) <= size {
 		return page, "", nil

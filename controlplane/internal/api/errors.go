@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/fiberlb/fiberlb/controlplane/internal/store"
 	"github.com/fiberlb/fiberlb/pkg/lb"
 )
 
@@ -64,16 +65,49 @@ func precondition(format string, args ...any) error {
 	return status.Errorf(codes.FailedPrecondition, format, args...)
 }
 
-// isStatus tells whether err already is an answer for the client.
-func isStatus(err error) bool {
-	_, ok := status.FromError(err)
-	return ok
+// missingParent is NOT_FOUND about the object that a child is to be in.
+func missingParent(form pattern, parent ids) error {
+	return status.Errorf(codes.NotFound, "parent %q: not found", form.format(parent))
 }
 
-// contextError is the status of a call that its client left or that ran out of time; nil when err is neither.
-func contextError(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return status.FromContextError(err).Err()
+// answer turns an error of the store, or of anything else on the way, into one for the client.
+func (s *Server) answer(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	// Not status.FromError, which would also find etcd's own errors inside of the store's.
+	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+		return err
+	}
+	var (
+		taken      *store.VIPTakenError
+		large      *store.TooLargeError
+		unreadable *store.DecodeError
+	)
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	case errors.As(err, &taken):
+		return precondition("VIP %s is taken: it belongs to %s; an address belongs to one load balancer", taken.VIP, taken.Owner)
+	case errors.As(err, &large):
+		return status.Error(codes.ResourceExhausted, large.Error())
+	case errors.Is(err, store.ErrNotFound):
+		return status.Error(codes.NotFound, err.Error())
+	case errors.Is(err, store.ErrExists):
+		return status.Error(codes.AlreadyExists, err.Error())
+	case errors.Is(err, store.ErrConflict):
+		return status.Error(codes.Aborted, err.Error())
+	case errors.Is(err, store.ErrRequestReused):
+		return fieldError("request_id", "was used before for another request; choose a new one for each")
+	case errors.Is(err, store.ErrNoSealer):
+		return precondition("%v", store.ErrNoSealer)
+	case errors.Is(err, store.ErrCompacted):
+		return status.Error(codes.OutOfRange, "the list has changed since its first page and its old state is no longer kept: start again without page_token")
+	case errors.Is(err, store.ErrUnavailable):
+		return status.Error(codes.Unavailable, err.Error())
+	case errors.As(err, &unreadable):
+		return status.Error(codes.DataLoss, err.Error())
+	}
+	s.log.Error("request failed for a reason that is not the client's", "error", err)
+	return status.Error(codes.Internal, err.Error())
 }

@@ -32,6 +32,8 @@ type kind[M object] struct {
 	locate func(config *fiberlbv1.LoadBalancerConfig, parent ids) (site[M], bool)
 	// adopt checks and fills in what a new object says about its parent; nil: nothing.
 	adopt func(child M, parent ids) error
+	// settle takes back what an update has overruled without saying so; nil: nothing.
+	settle func(target, source M)
 	// users names what refers to the object by its short name, and so keeps it from being deleted; nil: nothing does.
 	users func(config *fiberlbv1.LoadBalancerConfig, name string) []string
 	// dependents deletes what cannot be without the object if cascade is set, and names it otherwise; nil: nothing.
@@ -195,6 +197,15 @@ var policyKind = &kind[*fiberlbv1.L7Policy]{
 		}
 		policy.ListenerId = parent[2]
 		return nil
+	},
+	// A policy names one pool or several with weights: who writes the one form means to leave the other.
+	settle: func(target, source *fiberlbv1.L7Policy) {
+		switch {
+		case source.GetRedirectPoolId() != "" && len(source.GetRedirectPools()) == 0 && target.GetRedirectPoolId() == source.GetRedirectPoolId():
+			target.RedirectPools = nil
+		case source.GetRedirectPoolId() == "" && len(source.GetRedirectPools()) > 0 && len(target.GetRedirectPools()) > 0:
+			target.RedirectPoolId = ""
+		}
 	},
 }
 

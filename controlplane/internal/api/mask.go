@@ -17,7 +17,7 @@ const maxMaskPaths = 512
 
 // Fields that no request writes: of every kind, and of some.
 var (
-	outputOnly     = []protoreflect.Name{"uid", "etag", "created_at", "updated_at", "full_name", "status"}
+	outputOnly   = []protoreflect.Name{"uid", "etag", "created_at", "updated_at", "full_name", "status"}
 	outputOnlyOf = map[protoreflect.FullName][]protoreflect.Name{
 		"fiberlb.v1.Certificate": {"not_before", "expires_at", "subject", "dns_names", "fingerprint_sha256"},
 		"fiberlb.v1.Node": {

@@ -78,6 +78,19 @@ func decodePageToken(text, scope string) (pageToken, error) {
 	return t, nil
 }
 
+// within tells whether the token's key, if any, is the name of an object of the form under the parent: the checksum is no
+// secret, so that a token may be anything.
+func (t pageToken) within(form pattern, parent ids) bool {
+	if len(t.key) == 0 {
+		return true
+	}
+	if len(t.key) != len(form) || !parent.matches(t.key) {
+		return false
+	}
+	_, err := form.parse(form.format(t.key), false)
+	return err == nil
+}
+
 func tokenSum(scope string, payload []byte) []byte {
 	h := sha256.New()
 	h.Write(binary.AppendUvarint(nil, uint64(len(scope))))

@@ -51,17 +51,3 @@ func PublicKeyHash(key lb.PrivateKey) ([]byte, error) {
 		return sum[:], nil
 	}
 }
-
-// CertificateHash is the SHA-256 of the public key in the first certificate of a PEM chain, to be compared with [PublicKeyHash].
-func CertificateHash(chain string) ([]byte, error) {
-	block, _ := pem.Decode([]byte(chain))
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("no certificate in PEM form")
-	}
-	leaf, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-	return sum[:], nil
-}

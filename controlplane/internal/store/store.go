@@ -172,22 +172,15 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("%s takes %d bytes, at most %d are possible", e.Object, e.Size, e.Limit)
 }
 
-// KeyMismatchError tells that a certificate came without private key, and the stored one is not the one that belongs to it.
-type KeyMismatchError struct {
-	Certificate string // full name
-}
-
-func (e *KeyMismatchError) Error() string {
-	return fmt.Sprintf("the stored private key of %s does not belong to the new certificate; give the new private key too", e.Certificate)
-}
-
 // DecodeError tells that a stored value cannot be read, as a rule because a newer version wrote it.
 type DecodeError struct {
 	Object string // full name
 	Err    error
 }
 
-func (e *DecodeError) Error() string { return fmt.Sprintf("stored %s is unreadable: %v", e.Object, e.Err) }
+func (e *DecodeError) Error() string {
+	return fmt.Sprintf("stored %s is unreadable: %v", e.Object, e.Err)
+}
 func (e *DecodeError) Unwrap() error { return e.Err }
 
 // ClusterID names the etcd cluster, in hexadecimal digits. Revisions of different clusters cannot be compared.

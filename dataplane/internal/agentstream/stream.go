@@ -7,12 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
@@ -24,8 +24,18 @@ import (
 	agentv1 "github.com/fiberlb/fiberlb/proto/fiberlb/agent/v1"
 )
 
-// settled is how long a stream must have lived for the next attempt to come at once.
-const settled = 10 * time.Second
+const (
+	// settled is how long a stream must have lived for the next attempt to come at once.
+	settled = 10 * time.Second
+	// connectTimeout bounds how long a controller that does not answer holds
+	// up the attempt at the next one.
+	connectTimeout = 5 * time.Second
+	// greetTimeout bounds the wait for the first message. A controller answers
+	// a hello at once; one that has lost its store might never.
+	greetTimeout = 30 * time.Second
+	// reportInterval is the least time between two reports.
+	reportInterval = 200 * time.Millisecond
+)
 
 // Applier puts deltas in force.
 type Applier interface {
@@ -42,7 +52,8 @@ type Config struct {
 	Controllers     []string
 	Credentials     credentials.TransportCredentials
 	Applier         Applier
-	// Report gives what is not as wished on the node. Reports tells, coalesced, when it changed.
+	// Report gives what is not as wished on the node; it must end when the
+	// context does. Reports tells, coalesced, when it changed.
 	Report  func(context.Context) (*agentv1.Report, error)
 	Reports <-chan struct{}
 	// NodeState receives what people set of the node.
@@ -53,8 +64,7 @@ type Config struct {
 
 // Client keeps one stream to one of the controllers.
 type Client struct {
-	cfg   Config
-	conns []*grpc.ClientConn
+	cfg Config
 	// forget makes the next hello hold nothing: the controller and the node
 	// disagreed about what the node has.
 	forget bool
@@ -62,37 +72,41 @@ type Client struct {
 
 // New makes a client; it dials in Run.
 func New(cfg Config) (*Client, error) {
+	if len(cfg.Controllers) == 0 {
+		return nil, errors.New("agentstream: no controller is given")
+	}
 	c := &Client{cfg: cfg}
 	for _, target := range cfg.Controllers {
-		conn, err := grpc.NewClient("passthrough:///"+target,
-			grpc.WithTransportCredentials(cfg.Credentials),
-			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(snapshot.MaxMessageSize), grpc.MaxCallSendMsgSize(snapshot.MaxMessageSize)),
-		)
+		conn, err := c.dial(target)
 		if err != nil {
-			c.close()
 			return nil, fmt.Errorf("agentstream: controller %q: %w", target, err)
 		}
-		c.conns = append(c.conns, conn)
+		_ = conn.Close()
 	}
 	return c, nil
 }
 
-func (c *Client) close() {
-	for _, conn := range c.conns {
-		_ = conn.Close()
-	}
+// dial makes a connection that is tried once, when a stream is first asked of
+// it: the pauses between attempts are the client's own. The keepalive finds a
+// controller that is gone without a word within 15 s.
+func (c *Client) dial(target string) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+target,
+		grpc.WithTransportCredentials(c.cfg.Credentials),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(snapshot.MaxMessageSize), grpc.MaxCallSendMsgSize(snapshot.MaxMessageSize)),
+	)
 }
 
 // Run keeps a stream until ctx ends. Where there are several controllers it
 // begins with a random one, so that nodes spread over them.
 func (c *Client) Run(ctx context.Context) error {
-	defer c.close()
 	var wait backoff.Backoff
-	for next := rand.IntN(len(c.conns)); ctx.Err() == nil; next = (next + 1) % len(c.conns) {
+	n := len(c.cfg.Controllers)
+	for next := rand.IntN(n); ctx.Err() == nil; next = (next + 1) % n {
 		target := c.cfg.Controllers[next]
 		began := time.Now()
-		err := c.stream(ctx, c.conns[next], target)
+		err := c.stream(ctx, target)
 		c.cfg.Metrics.disconnected()
 		if ctx.Err() != nil {
 			return nil
@@ -118,9 +132,14 @@ func words(err error) string {
 }
 
 // stream runs one stream to its end.
-func (c *Client) stream(ctx context.Context, conn *grpc.ClientConn, target string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+func (c *Client) stream(ctx context.Context, target string) error {
+	conn, err := c.dial(target)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	st, err := agentv1.NewSnapshotServiceClient(conn).Stream(ctx)
 	if err != nil {
 		return err
@@ -129,110 +148,33 @@ func (c *Client) stream(ctx context.Context, conn *grpc.ClientConn, target strin
 	if err != nil {
 		return err
 	}
-	if err := st.Send(&agentv1.AgentMessage{Message: &agentv1.AgentMessage_Hello{Hello: hello}}); err != nil {
-		_, err = st.Recv() // says why
-		return err
-	}
-	// One goroutine receives and one sends, as gRPC wants it.
-	out := make(chan *agentv1.AgentMessage, 1)
-	sent := make(chan error, 1)
-	go func() { sent <- c.send(ctx, st, out) }()
-	err = c.receive(ctx, st, target, out)
-	cancel()
-	<-sent
-	return err
+	s := session{Client: c, ctx: ctx, cancel: cancel, stream: st, target: target,
+		acks: make(chan *agentv1.Ack), reports: make(chan *agentv1.Report)}
+	return s.run(hello)
 }
 
+// hello tells what the node is and holds.
 func (c *Client) hello(ctx context.Context) (*agentv1.Hello, error) {
 	h := &agentv1.Hello{
 		Node: c.cfg.Node, Labels: c.cfg.Labels, SoftwareVersion: c.cfg.SoftwareVersion,
 		SchemaVersion: snapshot.SchemaVersion, Capabilities: c.cfg.Capabilities,
 	}
-	forget := c.forget
-	c.forget = false
-	err := c.cfg.Applier.View(ctx, func(v apply.View) {
-		if v.Loaded() && !forget {
-			version, set := v.Held()
-			h.Version, h.Held = version.Proto(), set.Held()
-		}
-	})
-	return h, err
-}
-
-func (c *Client) receive(ctx context.Context, st agentv1.SnapshotService_StreamClient, target string, out chan<- *agentv1.AgentMessage) error {
-	greeted := false
-	for {
-		msg, err := st.Recv()
-		if errors.Is(err, io.EOF) {
-			return errors.New("the controller ended the stream")
-		}
-		if err != nil {
-			return err
-		}
-		if !greeted {
-			greeted = true
-			c.cfg.Metrics.connected()
-			c.cfg.Logger.Info("stream to controller", "controller", target)
-		}
-		switch m := msg.GetMessage().(type) {
-		case *agentv1.ControllerMessage_NodeState:
-			c.cfg.NodeState(m.NodeState.GetDrain())
-		case *agentv1.ControllerMessage_Delta:
-			ack, err := c.apply(ctx, m.Delta)
-			if err != nil {
-				return err
-			}
-			select {
-			case out <- &agentv1.AgentMessage{Message: &agentv1.AgentMessage_Ack{Ack: ack}}:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		default:
-			// A newer controller may say more; what it says is not configuration.
-			c.cfg.Logger.Debug("message of an unknown kind ignored")
-		}
+	if c.forget {
+		return h, nil
 	}
-}
-
-func (c *Client) apply(ctx context.Context, m *agentv1.Delta) (*agentv1.Ack, error) {
-	delta, err := snapshot.DeltaFromProto(m)
-	if err != nil {
+	var (
+		loaded  bool
+		version snapshot.Version
+		set     *snapshot.Set
+	)
+	if err := c.cfg.Applier.View(ctx, func(v apply.View) {
+		loaded = v.Loaded()
+		version, set = v.Held()
+	}); err != nil {
 		return nil, err
 	}
-	res, err := c.cfg.Applier.Apply(ctx, delta)
-	if err != nil {
-		c.forget = errors.Is(err, snapshot.ErrDigest)
-		return nil, err
+	if loaded {
+		h.Version, h.Held = version.Proto(), set.Held()
 	}
-	ack := &agentv1.Ack{Version: m.GetVersion()}
-	for _, f := range res.Faults {
-		ack.Errors = append(ack.Errors, &agentv1.ResourceFault{Kind: agentv1.Kind(f.Kind), Name: f.Name, Message: f.Message})
-	}
-	return ack, nil
-}
-
-// send writes acks as they come, and reports as they change.
-func (c *Client) send(ctx context.Context, st agentv1.SnapshotService_StreamClient, out <-chan *agentv1.AgentMessage) error {
-	report := make(chan struct{}, 1)
-	report <- struct{}{} // the first tells the controller what there is
-	for {
-		var msg *agentv1.AgentMessage
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case msg = <-out:
-		case <-report:
-		case <-c.cfg.Reports:
-		}
-		if msg == nil {
-			r, err := c.cfg.Report(ctx)
-			if err != nil {
-				return err
-			}
-			msg = &agentv1.AgentMessage{Message: &agentv1.AgentMessage_Report{Report: r}}
-		}
-		if err := st.Send(msg); err != nil {
-			return err
-		}
-	}
+	return h, nil
 }

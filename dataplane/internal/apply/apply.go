@@ -1,7 +1,9 @@
 // Package apply owns what a node runs: it takes deltas, from a controller, the
 // state file or a static file alike, and puts them in force resource by
 // resource. A resource that cannot be put in force is refused alone and its
-// last good version stays.
+// last good version stays, with all that this version refers to. What is in
+// force never refers to something that is not: a resource whose reference is
+// missing is refused until the reference comes.
 //
 // One goroutine, [Applier.Run], owns all of the state; everybody else asks it.
 package apply
@@ -121,12 +123,8 @@ func (a *Applier) do(ctx context.Context, f func()) error {
 	case <-a.stopped:
 		return ErrStopped
 	}
-	select {
-	case <-done:
-		return nil
-	case <-a.stopped:
-		return ErrStopped
-	}
+	<-done // the loop finishes what it has taken
+	return nil
 }
 
 // Result of a delta.
@@ -155,37 +153,52 @@ func (a *Applier) Apply(ctx context.Context, d *snapshot.Delta) (Result, error) 
 	return res, err
 }
 
-// Restore puts a state file's content in force: first the last good forms, so
-// that they stay where the wished ones are refused again.
+// Restore puts a state file's content in force: first with the last good forms
+// in place of the refused ones, so that they stay where the wished ones are
+// refused again. Nobody sees the state between the two.
 func (a *Applier) Restore(ctx context.Context, f *snapshot.File) (Result, error) {
+	var (
+		res Result
+		err error
+	)
+	if e := a.do(ctx, func() { res, err = a.restore(f) }); e != nil {
+		return Result{}, e
+	}
+	return res, err
+}
+
+func (a *Applier) restore(f *snapshot.File) (Result, error) {
 	if f.LastGood.Len() > 0 {
-		lastGood := snapshot.Version{Cluster: f.Version.Cluster, Digest: f.LastGood.Digest()}
-		if _, err := a.Apply(ctx, &snapshot.Delta{Full: true, Version: lastGood, Upserts: slices.Collect(f.LastGood.All())}); err != nil {
+		good := f.Set.With(slices.Collect(f.LastGood.All()), nil)
+		version := snapshot.Version{Cluster: f.Version.Cluster, Digest: good.Digest()}
+		if _, err := a.apply(full(version, good)); err != nil {
 			return Result{}, err
 		}
 	}
-	return a.Apply(ctx, &snapshot.Delta{Full: true, Version: f.Version, Upserts: slices.Collect(f.Set.All())})
+	return a.apply(full(f.Version, f.Set))
+}
+
+func full(v snapshot.Version, set *snapshot.Set) *snapshot.Delta {
+	return &snapshot.Delta{Full: true, Version: v, Upserts: slices.Collect(set.All())}
 }
 
 func (a *Applier) apply(d *snapshot.Delta) (Result, error) {
 	started := time.Now()
 	if err := a.st.admit(d); err != nil {
-		return Result{}, fmt.Errorf("apply: version %d of cluster %q: %w", d.Version.Revision, d.Version.Cluster, err)
+		return Result{}, fmt.Errorf("apply: version %v of cluster %q: %w", d.Version, d.Version.Cluster, err)
 	}
 	plan := a.st.plan(d)
-	a.putHealthChecks(plan)
-	a.putPools(plan)
-	a.putListeners(plan)
-	a.remove(plan)
-	a.st.enter(d.Version, time.Now())
+	changed, removed := len(plan.unsettled), len(plan.removals)
+	a.put(plan)
+	a.st.enter(d.Version, started)
 
 	a.cfg.Metrics.applied(&a.st, time.Since(started))
-	if len(plan.upserts)+len(plan.removals) > 0 {
-		a.cfg.Logger.Info("configuration in force", "revision", d.Version.Revision, "changed", len(plan.upserts),
-			"removed", len(plan.removals), "refused", len(a.st.faults), "took", time.Since(started).Round(time.Microsecond))
+	if changed+removed > 0 {
+		a.cfg.Logger.Info("configuration in force", "revision", d.Version.Revision, "changed", changed,
+			"removed", removed, "refused", len(a.st.faults), "took", time.Since(started).Round(time.Microsecond))
 	}
 	a.notify()
-	return Result{Version: d.Version, Faults: a.st.sortedFaults()}, nil
+	return Result{Version: a.st.version, Faults: a.st.sortedFaults()}, nil
 }
 
 func (a *Applier) notify() {
@@ -195,8 +208,9 @@ func (a *Applier) notify() {
 	}
 }
 
-// refuse records why ref is not as wished; its last good version stays.
-func (a *Applier) refuse(ref snapshot.Ref, err error) {
-	a.st.faults[ref] = err.Error()
-	a.cfg.Logger.Warn("resource refused, its last good version stays", "resource", ref.Name, "error", err)
+// refuse records why ref is not as wished; its last good version stays. It is
+// tried again when waitsFor, where there is one, is put in force.
+func (a *Applier) refuse(ref, waitsFor snapshot.Ref, err error) {
+	a.st.refuse(ref, fault{message: err.Error(), waitsFor: waitsFor})
+	a.cfg.Logger.Warn("resource refused, its last good version stays", "resource", ref, "error", err)
 }

@@ -50,10 +50,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 
 func (m *Metrics) applied(st *state, took time.Duration) {
 	m.revision.Set(float64(st.version.Revision))
-	m.refused.Set(float64(len(st.faults)))
 	m.since.Store(st.since.UnixNano())
 	m.applies.Inc()
 	m.duration.Observe(took.Seconds())
+	m.count(st)
+}
+
+// count tells how many resources are in force and how many are refused.
+func (m *Metrics) count(st *state) {
+	m.refused.Set(float64(len(st.faults)))
 	for kind := snapshot.KindHealthCheck; kind <= snapshot.KindListener; kind++ {
 		m.resources.WithLabelValues(kindName(kind)).Set(float64(st.counts[kind]))
 	}

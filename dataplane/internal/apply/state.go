@@ -1,8 +1,9 @@
 package apply
 
 import (
-	"cmp"
 	"fmt"
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -12,48 +13,71 @@ import (
 
 // state is what a node wishes to run and what it runs.
 //
-// wished is the set that the version names; force what is in force, which
-// differs from it where a resource was refused. A removed resource that a refused one's last good version still
-// uses stays in force without being wished until nobody uses it.
+// wished is the set that the version names; force is what is in force, which
+// differs from it where a resource was refused. A removed resource that the
+// last good version of a refused one still uses stays in force without being
+// wished until nobody uses it.
 type state struct {
 	loaded  bool
 	version snapshot.Version
 	since   time.Time
 	wished  *snapshot.Set
 	force   map[snapshot.Ref]*inForce
-	faults  map[snapshot.Ref]string
-	// users of health checks and pools in force: who refers to them.
-	users map[snapshot.Ref]map[snapshot.Ref]struct{}
-	// loose are removed or no longer used: candidates for removal.
+	// faults of what is wished and not in force as wished.
+	faults map[snapshot.Ref]fault
+	// users of health checks and pools: who of what is in force, or lingers, refers to them.
+	users links
+	// waiting resources are refused ones, by what they refer to.
+	waiting links
+	// loose health checks and pools are no longer wished, or were no longer used
+	// by somebody: candidates for removal. Those still in use stay among them.
 	loose map[snapshot.Ref]struct{}
 	// counts of resources in force by kind.
-	counts [snapshot.KindCertificate + 1]int
+	counts [snapshot.KindListener + 1]int
 	// vips counts the listeners in force on each address.
 	vips map[netip.Addr]int
-	// lingering listeners wait for their VIPs' withdrawal, by name.
+	// lingering listeners wait for the withdrawal of addresses, by name.
 	lingering map[string]*linger
 }
 
-// inForce is a resource in force; one of the three is set.
+// inForce is a resource in force; one of check, pool and listener is set.
 type inForce struct {
 	resource *snapshot.Resource
 	check    *snapshot.HealthCheck
 	pool     *snapshot.Pool
+	with     *inForce // the health check that the pool runs with
 	listener *snapshot.Listener
 }
 
-// linger is a listener whose old addresses stay open for a while.
-type linger struct {
-	listener *snapshot.Listener // with the addresses that leave
-	leaving  []netip.Addr
-	until    time.Time
+// fault tells why a resource is refused, and what it refers to, if anything.
+type fault struct {
+	message  string
+	waitsFor snapshot.Ref
+}
+
+// links tells who refers to a resource.
+type links map[snapshot.Ref]map[snapshot.Ref]struct{}
+
+func (l links) add(to, from snapshot.Ref) {
+	if l[to] == nil {
+		l[to] = map[snapshot.Ref]struct{}{}
+	}
+	l[to][from] = struct{}{}
+}
+
+func (l links) remove(to, from snapshot.Ref) {
+	delete(l[to], from)
+	if len(l[to]) == 0 {
+		delete(l, to)
+	}
 }
 
 func newState() state {
 	return state{
 		force:     map[snapshot.Ref]*inForce{},
-		faults:    map[snapshot.Ref]string{},
-		users:     map[snapshot.Ref]map[snapshot.Ref]struct{}{},
+		faults:    map[snapshot.Ref]fault{},
+		users:     links{},
+		waiting:   links{},
 		loose:     map[snapshot.Ref]struct{}{},
 		vips:      map[netip.Addr]int{},
 		lingering: map[string]*linger{},
@@ -83,51 +107,86 @@ func (s *state) enter(v snapshot.Version, now time.Time) {
 	s.version, s.since, s.loaded = v, now, true
 }
 
-// plan is a delta in the order in which it is put in force.
+// plan is what a delta, once admitted, asks for.
 type plan struct {
-	upserts  []*snapshot.Resource // sorted by kind, then name
-	removals []snapshot.Ref
-	// rebuild names pools whose health check changed.
-	rebuild map[string]struct{}
+	// unsettled resources are to be put in force: those that differ from what
+	// is, and those whose reference changed.
+	unsettled map[snapshot.Ref]struct{}
+	removals  []snapshot.Ref // sorted, without those that are not there
 }
 
-// plan lists what differs between the wish and what is in force.
+// plan lists where the wish differs from what is in force.
 func (s *state) plan(d *snapshot.Delta) *plan {
-	p := &plan{rebuild: map[string]struct{}{}}
+	p := &plan{unsettled: map[snapshot.Ref]struct{}{}}
+	removals := d.Removals
 	if d.Full {
 		for ref := range s.force {
-			if s.wished.Get(ref) == nil {
-				p.removals = append(p.removals, ref)
-			}
+			removals = append(removals, ref)
 		}
-		clear(s.faults)
-	} else {
-		p.removals = slices.Clone(d.Removals)
+		for ref := range s.faults {
+			removals = append(removals, ref)
+		}
 	}
-	for _, ref := range p.removals {
-		delete(s.faults, ref)
-		s.loose[ref] = struct{}{}
-	}
-	for _, r := range d.Upserts {
-		if f := s.force[r.Ref]; f != nil && f.resource.Hash == r.Hash {
-			delete(s.faults, r.Ref)
+	for _, ref := range removals {
+		if s.wished.Get(ref) != nil {
 			continue
 		}
-		p.upserts = append(p.upserts, r)
+		s.excuse(ref)
+		if f := s.force[ref]; f != nil {
+			if f.listener == nil {
+				s.loose[ref] = struct{}{}
+			}
+			p.removals = append(p.removals, ref)
+		}
 	}
-	slices.SortFunc(p.upserts, func(a, b *snapshot.Resource) int { return a.Ref.Compare(b.Ref) })
-	slices.SortFunc(p.removals, func(a, b snapshot.Ref) int { return b.Compare(a) })
+	for _, r := range d.Upserts {
+		if f := s.force[r.Ref]; f != nil && f.resource.Hash == r.Hash && s.current(f) {
+			s.excuse(r.Ref)
+		} else {
+			p.unsettled[r.Ref] = struct{}{}
+		}
+	}
+	slices.SortFunc(p.removals, snapshot.Ref.Compare)
+	p.removals = slices.Compact(p.removals)
 	return p
 }
 
-// of gives the upserts of one kind.
-func (p *plan) of(kind snapshot.Kind) []*snapshot.Resource {
-	first, _ := slices.BinarySearchFunc(p.upserts, kind, func(r *snapshot.Resource, k snapshot.Kind) int { return cmp.Compare(r.Kind, k) })
-	last, _ := slices.BinarySearchFunc(p.upserts, kind+1, func(r *snapshot.Resource, k snapshot.Kind) int { return cmp.Compare(r.Kind, k) })
-	return p.upserts[first:last]
+// current tells whether a pool runs with its health check as that is now.
+func (s *state) current(f *inForce) bool {
+	used, ok := f.uses()
+	return !ok || f.pool == nil || s.force[used] == f.with
 }
 
-// uses lists what a resource in force refers to.
+func (p *plan) unsettle(refs map[snapshot.Ref]struct{}) {
+	for ref := range refs {
+		p.unsettled[ref] = struct{}{}
+	}
+}
+
+// take takes the unsettled resources of a kind, sorted.
+func (p *plan) take(kind snapshot.Kind) []snapshot.Ref {
+	var refs []snapshot.Ref
+	for ref := range p.unsettled {
+		if ref.Kind == kind {
+			refs = append(refs, ref)
+			delete(p.unsettled, ref)
+		}
+	}
+	slices.SortFunc(refs, snapshot.Ref.Compare)
+	return refs
+}
+
+// rest is what is left after all known kinds were taken, sorted.
+func (p *plan) rest() []snapshot.Ref {
+	var refs []snapshot.Ref
+	for ref := range p.unsettled {
+		refs = append(refs, ref)
+	}
+	slices.SortFunc(refs, snapshot.Ref.Compare)
+	return refs
+}
+
+// uses gives what a resource refers to.
 func (f *inForce) uses() (ref snapshot.Ref, ok bool) {
 	switch {
 	case f.pool != nil && f.pool.HealthCheck != "":
@@ -138,16 +197,22 @@ func (f *inForce) uses() (ref snapshot.Ref, ok bool) {
 	return snapshot.Ref{}, false
 }
 
-// put records that f is in force, in place of what was.
+// listener in force, or nil.
+func (s *state) listener(ref snapshot.Ref) *snapshot.Listener {
+	if f := s.force[ref]; f != nil {
+		return f.listener
+	}
+	return nil
+}
+
+// put records that f is in force as wished, in place of what was.
 func (s *state) put(f *inForce) {
 	ref := f.resource.Ref
+	s.excuse(ref)
 	s.drop(ref)
 	s.force[ref] = f
 	s.counts[ref.Kind]++
-	delete(s.faults, ref)
-	if used, ok := f.uses(); ok {
-		s.use(used, ref)
-	}
+	s.use(f, ref)
 	if f.listener != nil {
 		for _, vip := range f.listener.VIPs {
 			s.vips[vip]++
@@ -163,9 +228,7 @@ func (s *state) drop(ref snapshot.Ref) {
 	}
 	delete(s.force, ref)
 	s.counts[ref.Kind]--
-	if used, ok := f.uses(); ok {
-		s.unuse(used, ref)
-	}
+	s.unuse(f, ref)
 	if f.listener != nil {
 		for _, vip := range f.listener.VIPs {
 			if s.vips[vip]--; s.vips[vip] == 0 {
@@ -175,31 +238,65 @@ func (s *state) drop(ref snapshot.Ref) {
 	}
 }
 
-func (s *state) use(used, by snapshot.Ref) {
-	if s.users[used] == nil {
-		s.users[used] = map[snapshot.Ref]struct{}{}
+func (s *state) use(f *inForce, by snapshot.Ref) {
+	if used, ok := f.uses(); ok {
+		s.users.add(used, by)
 	}
-	s.users[used][by] = struct{}{}
 }
 
-func (s *state) unuse(used, by snapshot.Ref) {
-	delete(s.users[used], by)
-	if len(s.users[used]) == 0 {
-		delete(s.users, used)
+func (s *state) unuse(f *inForce, by snapshot.Ref) {
+	if used, ok := f.uses(); ok {
+		s.users.remove(used, by)
 		s.loose[used] = struct{}{}
 	}
 }
 
-// unused takes from the loose resources of a kind those in force that are
+// linger records what stays open of a listener, in place of what did; nothing
+// where no address leaves. A removed listener's pool is held for it under a
+// name of its own, since a new listener may come under the old name meanwhile.
+func (s *state) linger(name string, g *linger) {
+	by := snapshot.Ref{Name: name}
+	if old := s.lingering[name]; old != nil && old.removed {
+		s.unuse(&inForce{listener: old.listener}, by)
+	}
+	if len(g.leaving) == 0 {
+		delete(s.lingering, name)
+		return
+	}
+	s.lingering[name] = g
+	if g.removed {
+		s.use(&inForce{listener: g.listener}, by)
+	}
+}
+
+// refuse records a fault in place of what was known.
+func (s *state) refuse(ref snapshot.Ref, f fault) {
+	s.excuse(ref)
+	s.faults[ref] = f
+	if f.waitsFor.Name != "" {
+		s.waiting.add(f.waitsFor, ref)
+	}
+}
+
+// excuse forgets a fault.
+func (s *state) excuse(ref snapshot.Ref) {
+	if f, ok := s.faults[ref]; ok {
+		delete(s.faults, ref)
+		s.waiting.remove(f.waitsFor, ref)
+	}
+}
+
+// unused gives those of the loose resources of a kind that are in force and
 // neither wished nor used, sorted.
 func (s *state) unused(kind snapshot.Kind) []snapshot.Ref {
 	var unused []snapshot.Ref
 	for ref := range s.loose {
-		if ref.Kind != kind {
-			continue
-		}
-		delete(s.loose, ref)
-		if s.force[ref] != nil && s.wished.Get(ref) == nil && len(s.users[ref]) == 0 {
+		switch {
+		case ref.Kind != kind:
+		case s.force[ref] == nil || s.wished.Get(ref) != nil:
+			delete(s.loose, ref)
+		case len(s.users[ref]) == 0:
+			delete(s.loose, ref)
 			unused = append(unused, ref)
 		}
 	}
@@ -209,9 +306,35 @@ func (s *state) unused(kind snapshot.Kind) []snapshot.Ref {
 
 func (s *state) sortedFaults() []Fault {
 	faults := make([]Fault, 0, len(s.faults))
-	for ref, msg := range s.faults {
-		faults = append(faults, Fault{ref, msg})
+	for ref, f := range s.faults {
+		faults = append(faults, Fault{ref, f.message})
 	}
 	slices.SortFunc(faults, func(a, b Fault) int { return a.Ref.Compare(b.Ref) })
 	return faults
+}
+
+// lastGood lists the forms in force that differ from the wish: of the refused
+// resources, with the health check that a pool runs with, and of those that
+// are in use without being wished. A health check has one form in the result:
+// it belongs to one pool, as its name tells.
+func (s *state) lastGood() []*snapshot.Resource {
+	var good []*snapshot.Resource
+	keep := func(f *inForce) {
+		if r := s.wished.Get(f.resource.Ref); r == nil || r.Hash != f.resource.Hash {
+			good = append(good, f.resource)
+		}
+	}
+	for _, refs := range []iter.Seq[snapshot.Ref]{maps.Keys(s.loose), maps.Keys(s.faults)} {
+		for ref := range refs {
+			f := s.force[ref]
+			if f == nil {
+				continue
+			}
+			keep(f)
+			if f.with != nil {
+				keep(f.with)
+			}
+		}
+	}
+	return good
 }

@@ -27,8 +27,7 @@ func (v View) Version() (snapshot.Version, time.Time) { return v.st.version, v.s
 // Faults of all resources refused at present.
 func (v View) Faults() []Fault { return v.st.sortedFaults() }
 
-// Listeners in force and those that linger; removing lists the addresses of
-// the listener that leave.
+// Listeners in force and those that are removed and linger, in no order.
 func (v View) Listeners() iter.Seq2[string, ListenerView] {
 	return func(yield func(string, ListenerView) bool) {
 		for ref, f := range v.st.force {
@@ -37,24 +36,26 @@ func (v View) Listeners() iter.Seq2[string, ListenerView] {
 			}
 			var leaving []netip.Addr
 			if g := v.st.lingering[ref.Name]; g != nil {
-				leaving = g.leaving
+				leaving = addresses(g.leaving)
 			}
 			if !yield(ref.Name, ListenerView{f.listener, leaving, true}) {
 				return
 			}
 		}
 		for name, g := range v.st.lingering {
-			if v.st.force[snapshot.Ref{Kind: snapshot.KindListener, Name: name}] == nil &&
-				!yield(name, ListenerView{g.listener, g.leaving, false}) {
+			if g.removed && !yield(name, ListenerView{g.listener, g.listener.VIPs, false}) {
 				return
 			}
 		}
 	}
 }
 
-// ListenerView is a listener with the addresses of it that leave.
+// ListenerView is a listener. Neither it nor what it holds may be changed, and
+// both stay as they are.
 type ListenerView struct {
 	*snapshot.Listener
+	// Leaving addresses are no longer wished and still open. They are beside
+	// the VIPs of a listener in force, and all there are of one that is removed.
 	Leaving []netip.Addr
 	// InForce is false for a listener that is removed and lingers.
 	InForce bool
@@ -67,23 +68,17 @@ func (v View) Addresses() map[netip.Addr]struct{} {
 		all[vip] = struct{}{}
 	}
 	for _, g := range v.st.lingering {
-		for _, vip := range g.leaving {
-			all[vip] = struct{}{}
+		for _, l := range g.leaving {
+			all[l.vip] = struct{}{}
 		}
 	}
 	return all
 }
 
 // File is what the state file keeps: the wish, and the last good forms of what
-// was refused.
+// was refused with all that they refer to.
 func (v View) File() *snapshot.File {
-	var lastGood []*snapshot.Resource
-	for ref := range v.st.faults {
-		if f := v.st.force[ref]; f != nil {
-			lastGood = append(lastGood, f.resource)
-		}
-	}
-	return &snapshot.File{Version: v.st.version, Set: v.st.wished, LastGood: snapshot.NewSet(lastGood)}
+	return &snapshot.File{Version: v.st.version, Set: v.st.wished, LastGood: snapshot.NewSet(v.st.lastGood())}
 }
 
 // Held is the version that the node was given last, and its resources,

@@ -9,7 +9,6 @@ package balance
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
@@ -98,16 +97,18 @@ func (r *Registry) SetPool(name string, conf *snapshot.Pool, check *snapshot.Hea
 		p = &Pool{name: name, registry: r}
 		r.pools[name] = p
 	}
-	before := p.backends
+	gone := make(map[*Backend]bool, len(p.backends))
+	for _, b := range p.backends {
+		gone[b] = true
+	}
 	p.conf, p.check = conf, check
 	p.backends = make([]*Backend, len(conf.Backends))
 	for i := range conf.Backends {
 		p.backends[i] = r.setBackend(p, &conf.Backends[i], !known)
+		delete(gone, p.backends[i])
 	}
-	for _, b := range before {
-		if !slices.Contains(p.backends, b) {
-			r.removeBackend(b, conf.DeregistrationDelay)
-		}
+	for b := range gone {
+		r.removeBackend(b, conf.DeregistrationDelay)
 	}
 	r.rebuild(p)
 	r.changes.notify()
@@ -303,8 +304,8 @@ func Validate(p *snapshot.Pool, check *snapshot.HealthCheck) error {
 		}
 		names[b.Name] = true
 	}
-	if limit := min(maglev.MaxBackends, 1<<16-1); len(p.Backends) > limit {
-		return fmt.Errorf("%d backends are more than %d", len(p.Backends), limit)
+	if len(p.Backends) > maglev.MaxBackends {
+		return fmt.Errorf("%d backends are more than %d", len(p.Backends), maglev.MaxBackends)
 	}
 	if hashes(p) {
 		if p.HashVersion != maglev.HashVersion {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -20,6 +21,12 @@ import (
 // heartbeat is how often the state is sent when nothing changes. The agent
 // suspects a data plane that is silent for 1.5 s; the contract allows 300 ms.
 const heartbeat = 250 * time.Millisecond
+
+// maxReport bounds what an agent reports, in bytes: that is 100,000 VIPs.
+const maxReport = 16 << 20
+
+// maxPath is the longest path of a unix socket on Linux, unix(7).
+const maxPath = 107
 
 // Server is the data plane's end of the readiness socket.
 type Server struct {
@@ -89,7 +96,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(grpc.MaxRecvMsgSize(maxReport), grpc.WaitForHandlers(true))
 	agentv1.RegisterReadinessServiceServer(srv, s)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
@@ -105,15 +112,14 @@ func (s *Server) Run(ctx context.Context) error {
 
 // listen binds the socket, for its owner and group alone.
 func listen(path string) (net.Listener, error) {
+	if len(path) > maxPath {
+		return nil, fmt.Errorf("ready: %s is longer than the %d bytes that a socket's path may have", path, maxPath)
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("ready: create the socket's directory: %w", err)
 	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("ready: %s is served by another process; give this one another --readiness-socket", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("ready: remove the stale socket: %w", err)
+	if err := removeStale(path); err != nil {
+		return nil, err
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -124,6 +130,32 @@ func listen(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("ready: %w", err)
 	}
 	return l, nil
+}
+
+// removeStale removes a socket that nobody serves, and nothing else.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ready: %w", err)
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return fmt.Errorf("ready: %s exists and is not a socket", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("ready: %s is served by another process; give this one another --readiness-socket", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("ready: whether the socket is served is not known: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("ready: remove the stale socket: %w", err)
+	}
+	return nil
 }
 
 // Connect serves one agent.

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -16,15 +18,34 @@ import (
 	"github.com/fiberlb/fiberlb/pkg/snapshot"
 )
 
-const fileName = "snapshot"
+const (
+	fileName  = "snapshot"
+	tmpPrefix = fileName + ".tmp-"
+	// maxFileBytes is more than any file that was written here; a longer one
+	// is not read into memory.
+	maxFileBytes = 3 * snapshot.MaxMessageSize
+)
 
 // File is the last good snapshot in a directory.
 type File struct{ path string }
 
-// Open creates the directory, readable by its owner alone, where it does not exist.
+// Open creates the directory, readable by its owner alone, where it does not
+// exist, and removes what a crash in the middle of a save has left there.
 func Open(dir string) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state: create directory: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), tmpPrefix) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return nil, fmt.Errorf("state: remove an unfinished save: %w", err)
+		}
 	}
 	return &File{path: filepath.Join(dir, fileName)}, nil
 }
@@ -32,10 +53,22 @@ func Open(dir string) (*File, error) {
 // Load gives the stored snapshot, or nil where there is none. A damaged file
 // is an error; the caller goes on without it.
 func (f *File) Load() (*snapshot.File, error) {
-	b, err := os.ReadFile(f.path)
+	file, err := os.Open(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	if info.Size() > maxFileBytes {
+		return nil, fmt.Errorf("state: %s: %d bytes are more than any snapshot has", f.path, info.Size())
+	}
+	b, err := io.ReadAll(file)
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
@@ -53,7 +86,7 @@ func (f *File) Save(content *snapshot.File) (err error) {
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), fileName+".tmp-*")
+	tmp, err := os.CreateTemp(filepath.Dir(f.path), tmpPrefix+"*")
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
@@ -109,7 +142,7 @@ type Saver struct {
 }
 
 // Run saves until ctx ends, and then once more if a change is not saved yet;
-// Source must still answer then.
+// Source must still answer then. A save that has begun is finished.
 func (s *Saver) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	<-timer.C
@@ -118,6 +151,11 @@ func (s *Saver) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			select {
+			case <-s.Changed:
+				dirty = true
+			default:
+			}
 			if dirty {
 				_ = s.save(context.WithoutCancel(ctx))
 			}
@@ -128,8 +166,8 @@ func (s *Saver) Run(ctx context.Context) error {
 			ready = true
 		}
 		if dirty && ready {
-			dirty, ready = s.save(ctx) != nil, false
-			timer.Reset(s.Interval)
+			dirty, ready = s.save(context.WithoutCancel(ctx)) != nil, false
+			timer.Reset(s.Interval) // also after an error, which is tried again
 		}
 	}
 }

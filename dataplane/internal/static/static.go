@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/fiberlb/fiberlb/pkg/adminhttp"
 	"github.com/fiberlb/fiberlb/pkg/compile"
 	"github.com/fiberlb/fiberlb/pkg/config"
 	"github.com/fiberlb/fiberlb/pkg/snapshot"
@@ -23,7 +24,7 @@ func Load(path string, labels map[string]string, revision int64) (*snapshot.Delt
 		resources []*snapshot.Resource
 		faults    []error
 	)
-	caps := compile.DataPlane()
+	caps := compile.NewCapabilities(adminhttp.Version(), compile.DataPlane())
 	for _, doc := range docs {
 		if !compile.Selects(doc.LB, labels) {
 			continue

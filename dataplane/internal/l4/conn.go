@@ -1,0 +1,156 @@
+package l4
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/fiberlb/fiberlb/dataplane/internal/balance"
+)
+
+// conn is one client's connection with the one to a backend that serves it.
+type conn struct {
+	listener *listener
+	binding  *binding
+	backend  *balance.Backend
+	client   *net.TCPConn
+	server   *net.TCPConn
+	began    time.Time
+	up, down half // client to server, server to client
+	running  atomic.Int32
+	ended    atomic.Int32 // halves that move nothing any more
+	cause    atomic.Uint32
+
+	// Guarded by the shard of the sweeper that holds the connection.
+	prev, next *conn
+	shard      *shard
+	seen       [2]uint64 // bytes moved when last looked at
+	seenAt     time.Time // when these last changed
+}
+
+// admit decides on a client and starts its connection. Those who may not come are reset at once.
+func (l *listener) admit(b *binding, client *net.TCPConn) {
+	l.metrics.accepted.Add(1)
+	now := time.Now()
+	peer := client.RemoteAddr().(*net.TCPAddr).AddrPort()
+	peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
+	conf := l.conf.Load()
+	active := l.active.Add(1)
+	switch {
+	case !conf.allow.contain(peer.Addr()):
+		l.refuse(client, notAllowed)
+	case conf.limit > 0 && active > conf.limit:
+		l.refuse(client, overLimit)
+	case conf.pool == nil:
+		l.refuse(client, noPool)
+	default:
+		c := &conn{listener: l, binding: b, client: client, began: now}
+		l.server.conns.Add(1)
+		go c.serve(conf, peer)
+	}
+}
+
+// refuse resets a client that was counted as active.
+func (l *listener) refuse(client *net.TCPConn, why refusal) {
+	l.metrics.refused[why].Add(1)
+	l.active.Add(-1)
+	reset(client)
+}
+
+// serve connects to a backend and moves bytes until both sides are done.
+func (c *conn) serve(conf *conf, peer netip.AddrPort) {
+	defer c.listener.server.conns.Done()
+	why, ok := c.connect(conf, peer)
+	if !ok {
+		c.listener.refuse(c.client, why)
+		return
+	}
+	c.up.init(c, c.client, c.server)
+	c.down.init(c, c.server, c.client)
+	c.running.Store(2)
+	c.listener.server.conns.Add(1)
+	c.listener.server.sweeper.add(c)
+	go func() {
+		defer c.listener.server.conns.Done()
+		c.pump(&c.down)
+	}()
+	c.pump(&c.up)
+}
+
+// connect dials backends until one answers, the client's bytes waiting in the kernel meanwhile, so that none is lost. It
+// tries at most balance.MaxTries different ones, each for the connect timeout.
+func (c *conn) connect(conf *conf, peer netip.AddrPort) (why refusal, ok bool) {
+	ln := c.listener
+	dialer := net.Dialer{Timeout: conf.connectTimeout, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount}}
+	dialer.SetMultipathTCP(false)
+	var tried balance.Tried
+	for tried.Len() < balance.MaxTries {
+		backend, err := conf.pool.Pick(peer, c.binding.addr, &tried)
+		if err != nil {
+			if tried.Len() > 0 {
+				return unreachable, false
+			}
+			return noBackend, false
+		}
+		backend.Acquire()
+		began := time.Now()
+		server, err := dialer.DialTCP(ln.server.ctx, "tcp", netip.AddrPort{}, backend.Addr())
+		if err == nil {
+			ln.metrics.dial.observe(time.Since(began))
+			c.backend, c.server = backend, server
+			return 0, true
+		}
+		backend.Release()
+		if ln.server.ctx.Err() != nil {
+			return closing, false
+		}
+		backend.DialFailed()
+		ln.metrics.dialFailures.Add(1)
+		if ln.server.log.IsDebug() {
+			ln.server.log.Debug("cannot connect", "listener", ln.name, "backend", backend.Name(), "address", backend.Addr(),
+				"error", innermost(err))
+		}
+		tried.Add(backend)
+	}
+	return unreachable, false
+}
+
+// pump runs one half. The one that ends last cleans up.
+func (c *conn) pump(h *half) {
+	if err := h.run(); err != nil && !errors.Is(err, net.ErrClosed) {
+		c.abort(byReset)
+	}
+	if c.running.Add(-1) > 0 {
+		return
+	}
+	ln := c.listener
+	ln.server.sweeper.remove(c)
+	c.client.Close()
+	c.server.Close()
+	c.backend.Release()
+	ln.active.Add(-1)
+	ln.metrics.ended[c.cause.Load()].Add(1)
+	ln.metrics.duration.observe(time.Since(c.began))
+}
+
+// finish closes both sides in order.
+func (c *conn) finish() {
+	c.client.Close()
+	c.server.Close()
+}
+
+// abort resets both sides. The first cause counts.
+func (c *conn) abort(why cause) {
+	c.cause.CompareAndSwap(uint32(byPeers), uint32(why))
+	reset(c.client)
+	reset(c.server)
+}
+
+// reset closes a connection with a TCP RST, dropping what is not sent yet.
+func reset(c *net.TCPConn) {
+	c.SetLinger(0)
+	c.Close()
+}
