@@ -27,7 +27,7 @@ func sound(t *testing.T, m *fiberlbv1.LoadBalancerConfig) (accepted bool) {
 		t.Fatalf("not exactly one result is nil: %v", violations)
 	}
 	for _, v := range violations {
-		if v.Problem == "" || strings.Contains(v.String(), "PRIVATE KEY") {
+		if v.Problem == "" || strings.Contains(v.String(), "PRIVATE KEY-----") {
 			t.Fatalf("violation %q", v)
 		}
 	}

@@ -7,10 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"sync"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
@@ -117,15 +114,18 @@ func (s *Stack) Conn() *grpc.ClientConn { return s.conn }
 // StartController starts the controller, on the addresses it had before if it
 // ran already, and returns once it is ready.
 func (s *Stack) StartController(ctx context.Context) error {
+	key := filepath.Join(s.cfg.Dir, "key")
+	if err := controlplane.GenerateKeyFile(key); err != nil {
+		return err
+	}
 	c, err := controlplane.New(controlplane.Config{
-		Name:            "dev",
-		Listen:          s.grpcAddr,
-		HTTP:            s.httpAddr,
-		EmbeddedEtcdDir: filepath.Join(s.cfg.Dir, "etcd"),
-		KeyFile:         s.keyFile(),
-		TLS:             tlsid.Flags{InsecureLoopback: true},
-		Logger:          s.cfg.Logger.Named("controller"),
-	})
+		Name:         "dev",
+		Listen:       s.grpcAddr,
+		HTTP:         s.httpAddr,
+		EmbeddedEtcd: filepath.Join(s.cfg.Dir, "etcd"),
+		KeyFile:      key,
+		TLS:          tlsid.Flags{InsecureLoopback: true},
+	}, s.cfg.Logger.Named("controller"))
 	if err != nil {
 		return err
 	}
@@ -140,8 +140,6 @@ func (s *Stack) StartController(ctx context.Context) error {
 	s.controller, s.grpcAddr, s.httpAddr = p, c.GRPCAddr(), c.HTTPAddr()
 	return nil
 }
-
-func (s *Stack) keyFile() string { return filepath.Join(s.cfg.Dir, "key") }
 
 // StopController stops the controller and its etcd. Nodes go on.
 func (s *Stack) StopController() error {

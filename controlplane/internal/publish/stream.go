@@ -14,7 +14,7 @@ import (
 )
 
 // waitWarning is how long a stream may wait for configuration before that is said aloud.
-const waitWarning = 10 * time.Second
+const waitWarning = 3 * time.Second
 
 // Stream serves one agent. It returns when the agent goes, when a newer stream of the node comes, when the agent breaks the
 // protocol or does not answer in time, and when Run ends.

@@ -14,7 +14,8 @@ import (
 
 // Load reads and compiles the file for a node of these labels. Any fault,
 // also what this data plane cannot do, is an error that names all of them, so
-// that a file is in force as a whole or not at all.
+// that a file is in force as a whole or not at all. The path may be a folder
+// of files.
 func Load(path string, labels map[string]string, revision int64) (*snapshot.Delta, error) {
 	docs, err := config.LoadFiles([]string{path}, config.Options{})
 	if err != nil {
@@ -32,7 +33,7 @@ func Load(path string, labels map[string]string, revision int64) (*snapshot.Delt
 		res := compile.Compile(doc.LB, caps)
 		resources = append(resources, res.Resources...)
 		for _, d := range res.Diagnostics {
-			faults = append(faults, fmt.Errorf("%s: %s: %s", doc.File, d.Resource, d.Message))
+			faults = append(faults, fmt.Errorf("%s:%d: %s: %s", doc.File, doc.Line, d.Resource, d.Message))
 		}
 	}
 	if err := errors.Join(faults...); err != nil {

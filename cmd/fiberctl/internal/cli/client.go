@@ -65,6 +65,7 @@ func (a *app) dial() (*client, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDisableServiceConfig(),
+		grpc.WithNoProxy(), // controllers are neighbours, whatever proxy leads out
 	}
 	target := servers[0]
 	if !strings.HasPrefix(target, "unix:") {
