@@ -36,6 +36,9 @@ const (
 	// observeInterval is the least time between two looks at the node's state,
 	// so that a storm of health changes costs little.
 	observeInterval = 10 * time.Millisecond
+	// observeShare bounds the time spent looking: a look is followed by so many
+	// times its length of pause. It grows with what the node has, a change does not.
+	observeShare = 20
 )
 
 // Dataplane is the data plane of one node.

@@ -70,9 +70,11 @@ func (o *observer) run(ctx context.Context) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
+		began := time.Now()
 		if err := o.observe(ctx); err != nil {
 			return nil // only the end of the apply loop
 		}
+		took := time.Since(began)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -85,7 +87,7 @@ func (o *observer) run(ctx context.Context) error {
 			o.d.applier.Wake()
 		case <-o.wake:
 		}
-		pause.Reset(observeInterval)
+		pause.Reset(max(observeInterval, observeShare*took))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

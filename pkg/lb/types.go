@@ -158,7 +158,7 @@ type Policy struct {
 	Listener      string // name of the listener
 	Position      uint32 // unique in the listener
 	Action        PolicyAction
-	Pools         []WeightedPool // redirect_to_pool; at least one
+	Pools         []WeightedPool // redirect_to_pool; at least one, sorted by pool
 	URL           string         // redirect_to_url
 	Prefix        string         // redirect_prefix
 	StatusCode    uint16         // redirects, reject

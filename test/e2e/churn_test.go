@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	churnChanges = 200
+	churnChanges = 1000
 	churnSeed    = 20
 	// Names of what no change removes.
 	steadyName, steadyListener, steadyPool = "steady", "front", "servers"

@@ -213,3 +213,13 @@ func dialSocket(path string) error {
 	}
 	return conn.Close()
 }
+
+// draining wants the node to be draining, or not to be.
+func draining(want bool) func(*agentv1.Readiness) error {
+	return func(r *agentv1.Readiness) error {
+		if r.GetDraining() != want {
+			return fmt.Errorf("draining is %t", r.GetDraining())
+		}
+		return nil
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -331,3 +332,44 @@ config:
   l7_policies:
   - {name: api, listener_id: front, action: redirect_to_pool, redirect_pool_id: spare, rules: [{name: r1, rule_type: path, compare_type: starts_with, value: /api}]}
 `
+
+// await asks until the answer is yes. Every question is a call to a server, which is pause enough.
+func (e *env) await(yes func() bool) {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(e.ctx, 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !yes() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			e.t.Fatal("it did not come true in time")
+		}
+	}
+}
+
+// http makes a REST call like curl and gives the body.
+func (e *env) http(method, path, body string, want int) string {
+	e.t.Helper()
+	req, err := http.NewRequestWithContext(e.ctx, method, e.rest+path, strings.NewReader(body))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if resp.StatusCode != want {
+		e.t.Errorf("%s %s %s: %d, want %d: %s", method, path, body, resp.StatusCode, want, b)
+	}
+	return string(b)
+}

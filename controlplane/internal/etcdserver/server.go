@@ -4,6 +4,7 @@ package etcdserver
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -113,6 +114,9 @@ func memberConfig(cfg Config, socket string, log hclog.Logger) *embed.Config {
 	// Nobody dials the peer's address of a single member; it is part of its identity only.
 	peer := url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 	c := embed.NewConfig()
+	// Revisions of a new directory begin from the start, so that its cluster must not have the id of any other; etcd derives that
+	// from this token, when it makes the member, and keeps it.
+	c.InitialClusterToken = rand.Text()
 	c.Name, c.Dir = memberName, filepath.Join(cfg.Dir, "etcd")
 	c.ListenPeerUrls, c.AdvertisePeerUrls = nil, []url.URL{peer}
 	c.ListenClientUrls, c.AdvertiseClientUrls = nil, []url.URL{{Scheme: "unix", Path: socket}}

@@ -39,7 +39,14 @@ func TestRestartKeepsWhatWasWritten(t *testing.T) {
 	}
 	s.Close()
 	s.Close()
+	id := s.etcd.Server.Cluster().ID()
 	s = start(t, dir)
+	if again := s.etcd.Server.Cluster().ID(); again != id {
+		t.Errorf("the cluster's id changed from %s to %s", id, again)
+	}
+	if other := start(t, t.TempDir()).etcd.Server.Cluster().ID(); other == id {
+		t.Error("two clusters have the same id")
+	}
 	resp, err := s.Client().Get(t.Context(), "k")
 	if err != nil {
 		t.Fatal(err)

@@ -33,12 +33,13 @@ func (s *Store) WatchReports(ctx context.Context) <-chan ReportBatch {
 		defer close(in)
 		f.run(ctx)
 	}()
+	var known map[string]bool
 	go relay(ctx, in, out, func(older, newer ReportBatch) ReportBatch {
 		if newer.Reset {
 			return newer
 		}
-		return ReportBatch{Reset: older.Reset, Reports: joinMaps(older.Reports, newer.Reports, older.Reset)}
-	})
+		return ReportBatch{Reset: older.Reset, Reports: joinMaps(older.Reports, newer.Reports, older.Reset, known)}
+	}, func(b ReportBatch) { known = enter(known, b.Reports, b.Reset) })
 	return out
 }
 

@@ -42,12 +42,13 @@ func (s *Store) WatchConfig(ctx context.Context) <-chan Batch {
 		defer close(in)
 		f.run(ctx)
 	}()
-	go relay(ctx, in, out, joinBatches)
+	ledger := &batchLedger{}
+	go relay(ctx, in, out, ledger.join, ledger.told)
 	return out
 }
 
-// relay hands on what comes in, joining what waits. It closes out when in is closed or ctx ends.
-func relay[T any](ctx context.Context, in <-chan T, out chan<- T, join func(older, newer T) T) {
+// relay hands on what comes in, joining what waits, and tells what it has handed on. It closes out when in is closed or ctx ends.
+func relay[T any](ctx context.Context, in <-chan T, out chan<- T, join func(older, newer T) T, told func(T)) {
 	defer close(out)
 	var waiting T
 	var to chan<- T // nil while nothing waits
@@ -62,6 +63,7 @@ func relay[T any](ctx context.Context, in <-chan T, out chan<- T, join func(olde
 			}
 			waiting, to = b, out
 		case to <- waiting:
+			told(waiting)
 			var none T
 			waiting, to = none, nil
 		case <-ctx.Done():
@@ -70,25 +72,50 @@ func relay[T any](ctx context.Context, in <-chan T, out chan<- T, join func(olde
 	}
 }
 
-// joinBatches makes one step of two, which nobody else holds any more.
-func joinBatches(older, newer Batch) Batch {
+// batchLedger knows what the receiver of batches knows, so that what came and went unseen is not told as deleted.
+type batchLedger struct {
+	lbs   map[Key]bool
+	nodes map[string]bool
+}
+
+func (l *batchLedger) told(b Batch) {
+	l.lbs, l.nodes = enter(l.lbs, b.LBs, b.Reset), enter(l.nodes, b.Nodes, b.Reset)
+}
+
+// join makes one step of two, which nobody else holds any more.
+func (l *batchLedger) join(older, newer Batch) Batch {
 	if newer.Reset {
 		return newer
 	}
 	return Batch{
 		Cluster: newer.Cluster, Revision: newer.Revision, Reset: older.Reset,
-		LBs: joinMaps(older.LBs, newer.LBs, older.Reset), Nodes: joinMaps(older.Nodes, newer.Nodes, older.Reset),
+		LBs: joinMaps(older.LBs, newer.LBs, older.Reset, l.lbs), Nodes: joinMaps(older.Nodes, newer.Nodes, older.Reset, l.nodes),
 		Faults: append(older.Faults, newer.Faults...),
 	}
 }
 
-// joinMaps lays newer over older. In a reset, what was deleted since is simply not there.
-func joinMaps[K comparable, V any](older, newer map[K]*V, reset bool) map[K]*V {
+// enter notes a step that was told.
+func enter[K comparable, V any](known map[K]bool, step map[K]*V, reset bool) map[K]bool {
+	if reset || known == nil {
+		known = make(map[K]bool, len(step))
+	}
+	for k, v := range step {
+		if v != nil {
+			known[k] = true
+		} else {
+			delete(known, k)
+		}
+	}
+	return known
+}
+
+// joinMaps lays newer over older. What was deleted since a reset, or is not known to the receiver, is simply not there.
+func joinMaps[K comparable, V any](older, newer map[K]*V, reset bool, known map[K]bool) map[K]*V {
 	if older == nil {
 		older = make(map[K]*V, len(newer))
 	}
 	for k, v := range newer {
-		if v == nil && reset {
+		if v == nil && (reset || !known[k]) {
 			delete(older, k)
 		} else {
 			older[k] = v

@@ -415,6 +415,9 @@ func TestSlowReceiversGetJoinedSteps(t *testing.T) {
 		{"newest wins, a deletion stays", Batch{Revision: 2, LBs: map[Key]*Entry{k("a"): one, k("b"): two}},
 			Batch{Revision: 3, LBs: map[Key]*Entry{k("a"): three, k("b"): nil}},
 			Batch{Revision: 3, LBs: map[Key]*Entry{k("a"): three, k("b"): nil}}},
+		{"what came and went unseen is not told", Batch{Revision: 2, LBs: map[Key]*Entry{k("a"): one, k("x"): two}},
+			Batch{Revision: 3, LBs: map[Key]*Entry{k("x"): nil}},
+			Batch{Revision: 3, LBs: map[Key]*Entry{k("a"): one}}},
 		{"deleted since a reset is not there", Batch{Revision: 2, Reset: true, LBs: map[Key]*Entry{k("a"): one, k("b"): two}},
 			Batch{Revision: 3, LBs: map[Key]*Entry{k("b"): nil, k("c"): three}},
 			Batch{Revision: 3, Reset: true, LBs: map[Key]*Entry{k("a"): one, k("c"): three}}},
@@ -424,7 +427,9 @@ func TestSlowReceiversGetJoinedSteps(t *testing.T) {
 		{"faults add up", Batch{Faults: []Fault{{Name: "a"}}}, Batch{Faults: []Fault{{Name: "b"}}}, Batch{Faults: []Fault{{Name: "a"}, {Name: "b"}}}},
 	}
 	for _, test := range tests {
-		got := joinBatches(test.older, test.newer)
+		ledger := &batchLedger{}
+		ledger.told(Batch{Reset: true, LBs: map[Key]*Entry{k("b"): one}})
+		got := ledger.join(test.older, test.newer)
 		if got.Revision != test.want.Revision || got.Reset != test.want.Reset || len(got.Faults) != len(test.want.Faults) ||
 			len(got.LBs) != len(test.want.LBs) || len(got.LBs) > 0 && !reflect.DeepEqual(got.LBs, test.want.LBs) {
 			t.Errorf("%s: got %+v, want %+v", test.name, got, test.want)
@@ -432,7 +437,8 @@ func TestSlowReceiversGetJoinedSteps(t *testing.T) {
 	}
 
 	in, out := make(chan int), make(chan int)
-	go relay(t.Context(), in, out, func(a, b int) int { return a + b })
+	told := 0
+	go relay(t.Context(), in, out, func(a, b int) int { return a + b }, func(n int) { told += n })
 	for i := range 10 {
 		in <- i
 	}
@@ -446,6 +452,9 @@ func TestSlowReceiversGetJoinedSteps(t *testing.T) {
 	close(in)
 	if _, ok := <-out; ok {
 		t.Error("the channel is still open")
+	}
+	if told != 52 {
+		t.Errorf("%d were told", told)
 	}
 }
 

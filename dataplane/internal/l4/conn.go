@@ -1,7 +1,6 @@
 package l4
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -120,33 +119,47 @@ func (c *conn) connect(conf *conf, peer netip.AddrPort) (why refusal, ok bool) {
 
 // pump runs one half. The one that ends last cleans up.
 func (c *conn) pump(h *half) {
-	if err := h.run(); err != nil && !errors.Is(err, net.ErrClosed) {
+	h.run()
+	if h.err != nil {
 		c.abort(byReset)
 	}
 	if c.running.Add(-1) > 0 {
 		return
 	}
-	ln := c.listener
+	ln, why := c.listener, cause(c.cause.Load())
 	ln.server.sweeper.remove(c)
-	c.client.Close()
-	c.server.Close()
+	if why == byPeers {
+		c.client.Close()
+		c.server.Close()
+	} else {
+		reset(c.client)
+		reset(c.server)
+	}
 	c.backend.Release()
-	ln.active.Add(-1)
-	ln.metrics.ended[c.cause.Load()].Add(1)
+	ln.metrics.ended[why].Add(1)
 	ln.metrics.duration.observe(time.Since(c.began))
+	ln.active.Add(-1)
 }
 
-// finish closes both sides in order.
-func (c *conn) finish() {
-	c.client.Close()
-	c.server.Close()
-}
+// longAgo as a deadline wakes whoever waits for a socket, and lets nobody wait again.
+var longAgo = time.Unix(1, 0)
 
-// abort resets both sides. The first cause counts.
+// abort makes both halves end, whereupon both sides are reset. The first cause counts. It does not wait, which closing a
+// socket would: for whoever reads it, and who may just be waiting to write to the other one.
 func (c *conn) abort(why cause) {
 	c.cause.CompareAndSwap(uint32(byPeers), uint32(why))
-	reset(c.client)
-	reset(c.server)
+	c.client.SetDeadline(longAgo)
+	c.server.SetDeadline(longAgo)
+}
+
+// halfEnded counts a half that moves nothing any more, and tells whether the other one was that far too, which it then wakes.
+func (c *conn) halfEnded() (both bool) {
+	if c.ended.Add(1) < 2 {
+		return false
+	}
+	c.client.SetReadDeadline(longAgo)
+	c.server.SetReadDeadline(longAgo)
+	return true
 }
 
 // reset closes a connection with a TCP RST, dropping what is not sent yet.

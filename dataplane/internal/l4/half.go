@@ -37,21 +37,15 @@ type half struct {
 
 func (h *half) init(c *conn, src, dst *net.TCPConn) { h.conn, h.src, h.dst = c, src, dst }
 
-// run moves bytes until both directions have ended or this one cannot go on. An error is one of the side it reads from.
-func (h *half) run() error {
+// run moves bytes until both directions have ended, this one cannot go on, or the connection is aborted. Then err is set if
+// src was reset or broke.
+func (h *half) run() {
 	raw, err := h.src.SyscallConn()
-	if err != nil {
-		return err
+	if err == nil {
+		// All reading happens inside one raw read: the runtime calls step whenever src may have become readable. What Read
+		// returns is a deadline that passed, the sign of an end that somebody else brought about.
+		_ = raw.Read(h.step)
 	}
-	// All reading happens inside one raw read: the runtime calls step whenever src may have become readable.
-	if err := raw.Read(h.step); err != nil {
-		return err
-	}
-	// Not in step: Close waits for the raw read that step is called from.
-	if h.last {
-		h.conn.finish()
-	}
-	return h.err
 }
 
 // outcome is what became of an attempt to move bytes.

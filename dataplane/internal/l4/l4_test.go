@@ -216,6 +216,25 @@ func wantReset(t testing.TB, c net.Conn) {
 	}
 }
 
+// wantRefused dials a listener that resets: the reset may come before the dial has returned.
+func wantRefused(t testing.TB, addr netip.AddrPort) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr.String())
+	if err == nil {
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		wantReset(t, c)
+	} else if !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("dial: %v, want a reset", err)
+	}
+}
+
+// wantBroken writes until the connection takes no more: once its end was read, a reset shows only there.
+func wantBroken(t testing.TB, c net.Conn) {
+	t.Helper()
+	eventually(t, "write error", func() bool { _, err := c.Write([]byte("x")); return err != nil })
+}
+
 func wantEOF(t testing.TB, c net.Conn) {
 	t.Helper()
 	if n, err := c.Read(make([]byte, 1)); err != io.EOF {

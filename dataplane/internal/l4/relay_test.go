@@ -79,13 +79,13 @@ func TestReset(t *testing.T) {
 			client.CloseWrite()
 			wantEOF(t, server)
 			reset(client)
-			wantReset(t, server)
+			wantBroken(t, server)
 		},
 		"server after its half-close": func(t *testing.T, client, server *net.TCPConn) {
 			server.CloseWrite()
 			wantEOF(t, client)
 			reset(server)
-			wantReset(t, client)
+			wantBroken(t, client)
 		},
 		"client in mid-transfer": func(t *testing.T, client, server *net.TCPConn) {
 			go func() {
