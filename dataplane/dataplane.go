@@ -79,7 +79,7 @@ func New(cfg Config) (*Dataplane, error) {
 	d.server = l4.New(l4.Config{Logger: d.logger.Named("l4"), Registry: d.registry})
 	d.ready = ready.NewServer(cfg.ReadinessSocket, d.logger.Named("ready"))
 	d.applier = apply.New(apply.Config{
-		Engine:        newEngine(d.registry, d.server),
+		Engine:        &engine{d.registry, d.server},
 		Withdrawals:   d.ready,
 		Logger:        d.logger.Named("apply"),
 		Metrics:       apply.NewMetrics(reg),
@@ -152,8 +152,14 @@ func (d *Dataplane) Run(ctx context.Context) error {
 			}
 		})
 	}
-	part(parts, "apply", d.applier.Run)
+	// The apply loop ends last: the others ask it until they end.
+	loop, stopLoop := context.WithCancel(context.WithoutCancel(ctx))
+	var applying sync.WaitGroup
+	applying.Go(func() { _ = d.applier.Run(loop) })
 	err := d.boot(parts)
+	if err == nil {
+		err = d.observer.observe(parts) // so that nobody is told an empty state
+	}
 	if err == nil {
 		part(parts, "admin", d.admin.Run)
 		part(parts, "readiness", d.ready.Run)
@@ -174,6 +180,8 @@ func (d *Dataplane) Run(ctx context.Context) error {
 	d.drain(ctx)
 	stop(nil)
 	wg.Wait()
+	stopLoop()
+	applying.Wait()
 	d.registry.Close()
 	d.logger.Info("data plane stopped")
 	return err

@@ -3,10 +3,12 @@ package dataplane
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/netip"
+	"path"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -131,11 +133,13 @@ func (o *observer) observe(ctx context.Context) error {
 		},
 	}
 	views := map[string]apply.ListenerView{}
+	var refused []apply.Fault
 	var addresses map[netip.Addr]struct{}
 	if err := o.d.applier.View(ctx, func(v apply.View) {
 		in.Loaded = v.Loaded()
 		in.Version, _ = v.Version()
 		addresses = v.Addresses()
+		refused = v.Faults()
 		for name, l := range v.Listeners() {
 			views[name] = l
 		}
@@ -161,10 +165,34 @@ func (o *observer) observe(ctx context.Context) error {
 		}
 		in.Listeners = append(in.Listeners, entry)
 	}
+	in.Listeners = append(in.Listeners, unserved(refused, views)...)
 	readiness := ready.Compute(in)
 	o.d.ready.Publish(readiness)
 	o.keep(in, reportOf(pools, listeners, readiness), len(listeners), len(pools))
 	return nil
+}
+
+// unserved gives the listeners that were refused and have no last good version,
+// as unbound on every VIP that their load balancer has here: a VIP is ready
+// only with all its listeners.
+func unserved(refused []apply.Fault, views map[string]apply.ListenerView) []ready.Listener {
+	var all []ready.Listener
+	for _, f := range refused {
+		if _, lastGood := views[f.Name]; lastGood || f.Kind != snapshot.KindListener {
+			continue
+		}
+		entry := ready.Listener{Name: f.Name, Bound: map[netip.Addr]error{}}
+		for name, sibling := range views {
+			if path.Dir(name) != path.Dir(f.Name) {
+				continue
+			}
+			for _, vip := range sibling.VIPs {
+				entry.Bound[vip] = errors.New(f.Message)
+			}
+		}
+		all = append(all, entry)
+	}
+	return all
 }
 
 // keep stores what was seen, and tells of the first configuration and of

@@ -16,7 +16,7 @@ import (
 func keyFile(t *testing.T, content string, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+	if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Chmod(path, mode)); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	return path
