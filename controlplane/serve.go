@@ -59,8 +59,16 @@ func (c *Controller) serve(g *group, etcd *etcd, grpcListener, httpsListener net
 		Addresses: lb.AddressPolicy{VIPCIDRs: c.cfg.VIPCIDRs, BackendDenyCIDRs: c.cfg.BackendDenyCIDRs},
 		Logger:    c.log.Named("api"), Metrics: api.NewMetrics(c.registry),
 	})
+	closeLease := func() {
+		ctx, cancel := context.WithTimeout(context.Background(), leaseGrace)
+		defer cancel()
+		if err := lease.Close(ctx); err != nil {
+			c.log.Warn("reports of nodes stay until their lease expires", "error", err)
+		}
+	}
 	rest, err := api.NewREST(server)
 	if err != nil {
+		closeLease()
 		return nil, err
 	}
 	calls, healthy := c.newGRPC(server, publisher)
@@ -69,11 +77,7 @@ func (c *Controller) serve(g *group, etcd *etcd, grpcListener, httpsListener net
 		server.Stop()
 		stopGRPC(calls)
 		rest.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), leaseGrace)
-		defer cancel()
-		if err := lease.Close(ctx); err != nil {
-			c.log.Warn("reports of nodes stay until their lease expires", "error", err)
-		}
+		closeLease()
 	}
 
 	g.run(etcd.watch)

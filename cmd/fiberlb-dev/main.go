@@ -21,6 +21,7 @@ import (
 	"github.com/fiberlb/fiberlb/cmd/fiberlb-dev/demo"
 	"github.com/fiberlb/fiberlb/cmd/fiberlb-dev/stack"
 	"github.com/fiberlb/fiberlb/pkg/adminhttp"
+	"github.com/fiberlb/fiberlb/pkg/lb"
 	"github.com/fiberlb/fiberlb/pkg/logging"
 )
 
@@ -89,6 +90,9 @@ func command(stdout, stderr io.Writer, colour bool) *cobra.Command {
 			logger, err := opt.log.New("fiberlb-dev", stderr)
 			if err != nil {
 				return usageError{err}
+			}
+			if err := lb.ValidNodeName(opt.node); err != nil {
+				return usageError{fmt.Errorf("--node: %w", err)}
 			}
 			return opt.run(cmd.Context(), logger, stdout, colour)
 		},

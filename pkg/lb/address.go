@@ -71,7 +71,8 @@ func (p AddressPolicy) Check(l *LoadBalancer) Violations {
 
 func (p AddressPolicy) backend(c *checker, path string, a netip.Addr) {
 	if denied, found := containing(p.BackendDenyCIDRs, a.Unmap()); found {
-		c.report(path, "", "%s is in %s, where the operator allows no backends", a.Unmap(), denied)
+		c.report(path, "choose an address outside the controller's --backend-deny-cidrs",
+			"%s is in %s, where the operator allows no backends", a.Unmap(), denied)
 	}
 }
 

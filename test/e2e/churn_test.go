@@ -318,6 +318,9 @@ func (c *churn) check(node *harness.Node) {
 				len(lb.GetListeners()), len(lb.GetPools()), len(wished.GetListeners()), len(wished.GetPools()))
 		}
 	}
+	harness.Until(c.t, "no connection is left over", func() error {
+		return expectMetric(node.Metrics(c.t), 0, "fiberlb_dataplane_backend_active_connections")
+	})
 	listeners := 0
 	for _, lb := range c.wished {
 		for _, l := range lb.GetListeners() {

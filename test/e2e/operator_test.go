@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -72,9 +71,9 @@ func answersOf(t *testing.T, vip netip.AddrPort, n int) map[string]int {
 	t.Helper()
 	count := map[string]int{}
 	for range n {
-		status, body, err := harness.Get(t.Context(), vip.String(), "/")
-		if err != nil || status != http.StatusOK {
-			t.Fatalf("through the VIP: %d %v", status, err)
+		_, body, err := harness.Get(t.Context(), vip.String(), "/")
+		if err != nil {
+			t.Fatalf("through the VIP: %v", err)
 		}
 		count[body]++
 	}
@@ -199,37 +198,37 @@ pools: [{name: p, protocol: tcp, backends: [{name: good, address: 198.51.100.7, 
 		name, yaml string
 		want       []string
 	}{
-		{"backend on loopback behind a routable VIP", document("203.0.113.10", "127.0.0.1"), []string{fault, "127.0.0.1", "--backend-deny-cidrs"}},
+		{"backend on loopback behind a routable VIP", document("203.0.113.10", "127.0.0.1"), []string{fault, "127.0.0.1", "choose"}},
 		{"backend on IPv6 loopback", document("203.0.113.10", "::1"), []string{fault, "::1"}},
 		{"backend on loopback in IPv6 clothes", document("203.0.113.10", "::ffff:127.0.0.1"), []string{fault, "127.0.0.1"}},
-		{"backend at a metadata service", document("203.0.113.10", "169.254.169.254"), []string{fault, "169.254.169.254", "--backend-deny-cidrs"}},
+		{"backend at a metadata service", document("203.0.113.10", "169.254.169.254"), []string{fault, "169.254.169.254", "choose"}},
 		{"one VIP of two is routable", document("127.0.0.88, 203.0.113.10", "127.0.0.1"), []string{fault, "127.0.0.1"}},
-		{"VIP outside --vip-cidrs", document("198.51.100.1", "198.51.100.8"), []string{"vips[0]", "198.51.100.1", "--vip-cidrs"}},
-		{"IPv6 VIP outside --vip-cidrs", document(`"2001:db8::1"`, "198.51.100.8"), []string{"vips[0]", "2001:db8::1", "--vip-cidrs"}},
-		{"second VIP outside", document("203.0.113.10, 198.51.100.1", "198.51.100.8"), []string{"198.51.100.1", "--vip-cidrs"}},
+		{"VIP outside --vip-cidrs", document("198.51.100.1", "198.51.100.8"), []string{"vips[0]", "198.51.100.1", "choose one in 203.0.113.0/24"}},
+		{"IPv6 VIP outside --vip-cidrs", document(`"2001:db8::1"`, "198.51.100.8"), []string{"vips[0]", "2001:db8::1", "choose one in 203.0.113.0/24"}},
+		{"second VIP outside", document("203.0.113.10, 198.51.100.1", "198.51.100.8"), []string{"198.51.100.1", "choose one in 203.0.113.0/24"}},
 		{"VIP of another load balancer", document(taken.listener.Addr().String(), "198.51.100.8"), []string{taken.listener.Addr().String(), "first"}},
 		{"everything at once", "name: refused\nvips: [198.51.100.1]\nlisteners:\n- {name: a, port: 99999, protocol: tcp, default_pool_id: nobody}\n- {name: a, port: 80, protocol: tcpp}\npools: [{nam: p}]\n",
-			[]string{"listeners[0].port", "99999", "listeners[1].protocol", `"tcpp"`, `"nam"`}},
+			[]string{"listeners[0].port", "99999", "listeners[1].protocol", `"tcpp"`, "pools[0].nam", `"name"`}},
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			for _, command := range []string{"plan", "apply"} {
-				out := ctl.Run(t, test.yaml, command, "-f", "-")
-				if out.Code != 1 {
-					t.Errorf("%s: exit code %d, want 1", command, out.Code)
+	t.Run("each", func(t *testing.T) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				for _, command := range []string{"plan", "apply"} {
+					out := ctl.Run(t, test.yaml, command, "-f", "-")
+					if out.Code != 1 {
+						t.Errorf("%s: exit code %d, want 1", command, out.Code)
+					}
+					if !containsAll(out.Stderr, test.want...) {
+						t.Errorf("%s does not say %q but:\n%s", command, test.want, out.Stderr)
+					}
 				}
-				if !containsAll(out.Stderr, test.want...) {
-					t.Errorf("%s does not say %q but:\n%s", command, test.want, out.Stderr)
-				}
-			}
-		})
-	}
-	t.Cleanup(func() {
-		if out := ctl.Must(t, "", "export", "--all"); strings.Contains(out, "refused") {
-			t.Errorf("something refused was stored:\n%s", out)
+			})
 		}
 	})
+	if out := ctl.Must(t, "", "export", "--all"); strings.Contains(out, "refused") {
+		t.Errorf("something refused was stored:\n%s", out)
+	}
 }
 
 // testNotYet applies what the data plane cannot do: it is stored, told as an error of just that object, and all else works.

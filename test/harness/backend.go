@@ -95,11 +95,11 @@ func (b *Backend) serve(conn net.Conn) {
 	_ = conn.Close()
 }
 
-// WebBackend is an HTTP server that says its name at every path, and at /healthz what it was told to.
+// WebBackend is an HTTP server that says its name at every path.
 type WebBackend struct {
 	Name string
 	Addr netip.AddrPort
-	// Sick makes /healthz answer 503.
+	// Sick makes it answer 503.
 	Sick atomic.Bool
 }
 
@@ -111,20 +111,14 @@ func NewWebBackend(t testing.TB, name string) *WebBackend {
 		t.Fatal(err)
 	}
 	b := &WebBackend{Name: name, Addr: listener.Addr().(*net.TCPAddr).AddrPort()}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) })
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+	answer := func(w http.ResponseWriter, _ *http.Request) {
 		if b.Sick.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+		_, _ = io.WriteString(w, name)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
 	return b
-}
-
-// YAML is the backend as an entry of a pool; more fields may follow, as ", weight: 2".
-func (b *WebBackend) YAML(more string) string {
-	return fmt.Sprintf("{name: %s, address: %s, port: %d%s}", b.Name, b.Addr.Addr(), b.Addr.Port(), more)
 }

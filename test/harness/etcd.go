@@ -17,7 +17,7 @@ func StartEtcd(t testing.TB, authority *tlsidtest.CA) (endpoint string) {
 	t.Helper()
 	cfg := embed.NewConfig()
 	cfg.Dir = t.TempDir()
-	cfg.LogLevel = "error"
+	cfg.LogLevel = "fatal" // it calls the end of its listeners an error
 	cfg.LogOutputs = []string{"stderr"}
 	// One member needs no patience for its peers: it elects itself.
 	cfg.TickMs, cfg.ElectionMs = 10, 100

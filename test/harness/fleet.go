@@ -104,7 +104,9 @@ func (c *Controller) Dial(t testing.TB, files *tlsidtest.Files) *grpc.ClientConn
 func (c *Controller) Ctl() Ctl { return Ctl{Server: c.GRPC.String()} }
 
 // CtlAs is fiberctl for this controller with a certificate.
-func (c *Controller) CtlAs(files tlsidtest.Files) Ctl { return Ctl{Server: c.GRPC.String(), TLS: &files} }
+func (c *Controller) CtlAs(files tlsidtest.Files) Ctl {
+	return Ctl{Server: c.GRPC.String(), TLS: &files}
+}
 
 // TLSArgs are the files as flags.
 func TLSArgs(files tlsidtest.Files) []string {

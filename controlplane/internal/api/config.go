@@ -98,6 +98,7 @@ func (c configService) Apply(ctx context.Context, req *fiberlbv1.ApplyRequest) (
 		if err != nil {
 			return err
 		}
+		s.wrote(after.Revision)
 		out = &fiberlbv1.ApplyResponse{Config: s.complete(after), Changes: changes(a.changes), Revision: after.Revision}
 		return nil
 	})

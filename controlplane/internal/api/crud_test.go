@@ -192,4 +192,3 @@ func (k crud) listed(list proto.Message) bool {
 	}
 	return false
 }
-

@@ -17,6 +17,9 @@ import (
 	"github.com/fiberlb/fiberlb/pkg/tlsid"
 )
 
+// callTimeout bounds every call that is not a stream, so that none hangs on an etcd that does not answer.
+const callTimeout = 30 * time.Second
+
 // Metadata keys between the REST face and the services. Whoever sets them by hand gains nothing: the one only makes field masks
 // more lenient, the other only shows in debug logs.
 const (
@@ -55,6 +58,8 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	if err := authorize(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	if m, ok := req.(proto.Message); ok && strings.HasPrefix(info.FullMethod, "/fiberlb.v1.") {
 		// What this build does not know it must not drop without a word.
 		if path, unknown := canon.HasUnknown(m); unknown {

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/fiberlb/fiberlb/pkg/lb"
 	fiberlbv1 "github.com/fiberlb/fiberlb/proto/fiberlb/v1"
 )
 
@@ -32,7 +33,8 @@ type kind[M object] struct {
 	locate func(config *fiberlbv1.LoadBalancerConfig, parent ids) (site[M], bool)
 	// adopt checks and fills in what a new object says about its parent; nil: nothing.
 	adopt func(child M, parent ids) error
-	// settle takes back what an update has overruled without saying so; nil: nothing.
+	// settle takes back what an update has overruled without saying so: defaults of before that mean nothing any more, and what
+	// stands in the place of something else. Nil: nothing.
 	settle func(target, source M)
 	// users names what refers to the object by its short name, and so keeps it from being deleted; nil: nothing does.
 	users func(config *fiberlbv1.LoadBalancerConfig, name string) []string
@@ -93,6 +95,11 @@ var listenerKind = &kind[*fiberlbv1.Listener]{
 			put:   func(items []*fiberlbv1.Listener) { config.Listeners = items },
 			path:  indexPath("listeners"),
 		}, true
+	},
+	settle: func(target, source *fiberlbv1.Listener) {
+		if http := lb.ListenerProtocol(target.GetProtocol()).IsHTTP(); !http && source.GetInsertHeaders() == nil {
+			target.InsertHeaders = nil
+		}
 	},
 	dependents: func(config *fiberlbv1.LoadBalancerConfig, name string, cascade bool) []string {
 		ofListener := func(p *fiberlbv1.L7Policy) bool { return p.GetListenerId() == name }
@@ -176,6 +183,15 @@ var healthCheckKind = &kind[*fiberlbv1.HealthCheck]{
 		}
 		return s, true
 	},
+	settle: func(target, source *fiberlbv1.HealthCheck) {
+		switch target.GetType() {
+		case fiberlbv1.HealthCheckType_HEALTH_CHECK_TYPE_HTTP, fiberlbv1.HealthCheckType_HEALTH_CHECK_TYPE_HTTPS:
+		default:
+			if source.GetHttp() == nil {
+				target.Http = nil
+			}
+		}
+	},
 }
 
 var policyKind = &kind[*fiberlbv1.L7Policy]{
@@ -198,15 +214,34 @@ var policyKind = &kind[*fiberlbv1.L7Policy]{
 		policy.ListenerId = parent[2]
 		return nil
 	},
-	// A policy names one pool or several with weights: who writes the one form means to leave the other.
-	settle: func(target, source *fiberlbv1.L7Policy) {
-		switch {
-		case source.GetRedirectPoolId() != "" && len(source.GetRedirectPools()) == 0 && target.GetRedirectPoolId() == source.GetRedirectPoolId():
-			target.RedirectPools = nil
-		case source.GetRedirectPoolId() == "" && len(source.GetRedirectPools()) > 0 && len(target.GetRedirectPools()) > 0:
-			target.RedirectPoolId = ""
+	settle: settlePolicy,
+}
+
+// settlePolicy keeps a policy to one form of naming pools, the one that the update writes, and takes back a status code that was
+// the default of another action.
+func settlePolicy(target, source *fiberlbv1.L7Policy) {
+	switch one, many := source.GetRedirectPoolId() != "", len(source.GetRedirectPools()) > 0; {
+	case one && !many && target.GetRedirectPoolId() == source.GetRedirectPoolId():
+		target.RedirectPools = nil
+	case many && !one && len(target.GetRedirectPools()) > 0:
+		target.RedirectPoolId = ""
+	}
+	if source.GetRedirectHttpStatusCode() != 0 {
+		return
+	}
+	code := target.GetRedirectHttpStatusCode()
+	switch target.GetAction() {
+	case fiberlbv1.L7PolicyAction_L7_POLICY_ACTION_REJECT:
+		if code < 400 {
+			target.RedirectHttpStatusCode = 0
 		}
-	},
+	case fiberlbv1.L7PolicyAction_L7_POLICY_ACTION_REDIRECT_TO_URL, fiberlbv1.L7PolicyAction_L7_POLICY_ACTION_REDIRECT_PREFIX:
+		if code >= 400 {
+			target.RedirectHttpStatusCode = 0
+		}
+	default:
+		target.RedirectHttpStatusCode = 0
+	}
 }
 
 var ruleKind = &kind[*fiberlbv1.L7Rule]{

@@ -109,7 +109,11 @@ func (s *Server) createEntry(ctx context.Context, next *lb.LoadBalancer, request
 	if errors.Is(err, store.ErrExists) {
 		return nil, alreadyExists(loadBalancerNoun, full)
 	}
-	return after, err
+	if err != nil {
+		return nil, err
+	}
+	s.wrote(after.Revision)
+	return after, nil
 }
 
 func (v loadBalancerService) GetLoadBalancer(ctx context.Context, req *fiberlbv1.GetRequest) (*fiberlbv1.LoadBalancer, error) {

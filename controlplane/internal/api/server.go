@@ -9,6 +9,7 @@ package api
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -65,6 +66,7 @@ type Server struct {
 	metrics   *Metrics
 	now       func() time.Time
 	turns     *turns
+	written   atomic.Int64 // highest revision that this replica wrote
 
 	stopping chan struct{} // closed by Stop
 	stop     sync.Once

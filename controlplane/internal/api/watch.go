@@ -37,6 +37,7 @@ const (
 type Hub struct {
 	mu        sync.Mutex
 	ready     chan struct{}         // closed when the first batch is in
+	moved     chan struct{}         // guarded by mu: closed and replaced with each batch
 	revision  int64                 // guarded by mu: of the last batch
 	first     int64                 // guarded by mu: deletions up to it are forgotten
 	entries   map[store.Key]*held   // guarded by mu
@@ -74,7 +75,7 @@ type mailbox struct {
 
 // NewHub makes a hub that knows nothing yet.
 func NewHub() *Hub {
-	return &Hub{ready: make(chan struct{}), entries: map[store.Key]*held{}, mailboxes: map[*mailbox]struct{}{}}
+	return &Hub{ready: make(chan struct{}), moved: make(chan struct{}), entries: map[store.Key]*held{}, mailboxes: map[*mailbox]struct{}{}}
 }
 
 // Ready tells whether the first batch is in.
@@ -91,6 +92,8 @@ func (h *Hub) Ready() bool {
 func (h *Hub) Config(batch store.Batch) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	close(h.moved)
+	h.moved = make(chan struct{})
 	before := h.revision
 	h.revision = max(h.revision, batch.Revision)
 	if !h.Ready() {
@@ -104,7 +107,11 @@ func (h *Hub) Config(batch store.Batch) {
 			gone = append(gone, old.key())
 		}
 	}
-	h.remove(gone, before, len(batch.LBs) > len(gone))
+	others := false
+	for _, entry := range batch.LBs {
+		others = others || entry != nil
+	}
+	h.remove(gone, before, others)
 
 	var arrived []event
 	for key, entry := range batch.LBs {
@@ -246,10 +253,30 @@ func (h *Hub) take(box *mailbox) []event {
 	return events
 }
 
-// claimed gives [*store.VIPTakenError] where an address of l belongs to another load balancer, as far as the hub has heard: good
-// enough for a dry run, while a write learns the truth from the store.
-func (h *Hub) claimed(ctx context.Context, l *lb.LoadBalancer) error {
+// reach blocks until the hub has heard of a revision.
+func (h *Hub) reach(ctx context.Context, revision int64) error {
 	if err := h.Wait(ctx); err != nil {
+		return err
+	}
+	for {
+		h.mu.Lock()
+		there, moved := h.revision >= revision, h.moved
+		h.mu.Unlock()
+		if there {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// claimed gives [*store.VIPTakenError] where an address of l belongs to another load balancer, as far as the hub has heard, but
+// at least as of a revision: good enough for a dry run, while a write learns the truth from the store.
+func (h *Hub) claimed(ctx context.Context, l *lb.LoadBalancer, asOf int64) error {
+	if err := h.reach(ctx, asOf); err != nil {
 		return err
 	}
 	h.mu.Lock()

@@ -90,6 +90,7 @@ func (s *Server) write(ctx context.Context, w writing) (outcome, error) {
 		if err != nil {
 			return err
 		}
+		s.wrote(after.Revision)
 		out = outcome{s.complete(after), after.Repeated}
 		return nil
 	})
@@ -146,7 +147,7 @@ func (s *Server) writable(ctx context.Context, l *lb.LoadBalancer) error {
 			}
 		}
 	}
-	return s.hub.claimed(ctx, l)
+	return s.hub.claimed(ctx, l, s.written.Load())
 }
 
 // translate turns a path in the whole configuration into one that tells the caller something: that of the request where the
@@ -271,6 +272,16 @@ func (t *turns) take(ctx context.Context, project, name string) (unlock func(), 
 		return func() { <-slot }, nil
 	case <-ctx.Done():
 		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// wrote notes the revision of a write, so that later dry runs are no older.
+func (s *Server) wrote(revision int64) {
+	for {
+		last := s.written.Load()
+		if last >= revision || s.written.CompareAndSwap(last, revision) {
+			return
+		}
 	}
 }
 

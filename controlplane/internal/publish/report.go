@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -80,7 +81,7 @@ func (s *session) nodeReport() (*storev1.NodeReport, snapshot.Version) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.answered {
-		r.Cluster, r.AckedRevision, r.AckedDigest = s.acked.Cluster, s.acked.Revision, s.acked.Digest[:]
+		r.Cluster, r.AckedRevision, r.AckedDigest = s.acked.Cluster, s.acked.Revision, bytes.Clone(s.acked.Digest[:])
 	}
 	faults := slices.Clone(s.nacks)
 	count := s.nackCount

@@ -151,13 +151,18 @@ func (a *Aggregator) work(nodes map[string]*builtNode) []store.Key {
 	var changed []store.Key
 	for key, entry := range entries {
 		before := last.views[key]
-		if before != nil && before.revision == entry.Revision && fleet == last.fleet {
+		same := before != nil && before.revision == entry.Revision
+		if same && fleet == last.fleet {
 			next.views[key] = before
 			continue
 		}
 		view := Derive(entry.LB, entry.Revision, fleet)
 		next.views[key] = view
-		if before == nil || !before.Equal(view) {
+		// Whoever is told of a new revision is told its status with it, as of the fleet of that moment.
+		if !same && fleet != last.fleet {
+			before = Derive(entry.LB, entry.Revision, last.fleet)
+		}
+		if fleet != last.fleet && !before.Equal(view) {
 			changed = append(changed, key)
 		}
 	}

@@ -7,13 +7,17 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/fiberlb/fiberlb/controlplane/internal/etcdtest"
 	"github.com/fiberlb/fiberlb/pkg/lb"
 )
 
@@ -285,4 +289,103 @@ func randomWrite(t *testing.T, s *Store, r *rand.Rand) error {
 		}
 	}), Request{})
 	return err
+}
+
+func TestRunSweeper(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	orphan := s.keys.child(Key{"p", "l"}, childID{kind: 1, name: "x"})
+	resp := must[*clientv3.PutResponse](t)(s.client.Put(t.Context(), orphan, "x"))
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { s.RunSweeper(ctx, time.Millisecond) })
+	for w := range s.client.Watch(ctx, orphan, clientv3.WithRev(resp.Header.Revision+1)) {
+		if len(w.Events) > 0 && w.Events[0].Type == clientv3.EventTypeDelete {
+			break
+		}
+	}
+	cancel()
+	group.Wait()
+	audit(t, s, true)
+	if n := valueOf(t, s.metrics.swept); n != 1 {
+		t.Errorf("%v children are counted", n)
+	}
+}
+
+func TestMetricsRegister(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	s := New(etcdtest.Start(t), Config{Metrics: NewMetrics(registry)})
+	must[*Page](t)(s.List(t.Context(), ListOptions{}))
+	families := must[[]*dto.MetricFamily](t)(registry.Gather())
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "fiberlb_store_") {
+			t.Errorf("metric %s", f.GetName())
+		}
+	}
+	if len(families) < 3 {
+		t.Errorf("%d families", len(families))
+	}
+}
+
+// TestCollectionTellsWritersUnderWay: one write drops children and is about to collect them, when another one puts the very same
+// again for its own head. It has to notice that they are collected.
+func TestCollectionTellsWritersUnderWay(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	ctx := t.Context()
+	old := must[*Entry](t)(small(s).Create(ctx, normal(t, web(t, "web", "192.0.2.1"), policies(20)), Request{}))
+	next := normal(t, old.LB, func(l *lb.LoadBalancer) {
+		for _, p := range l.Policies {
+			p.Description = "x"
+		}
+	})
+	first, second := small(s), small(s)
+	written, collected := make(chan struct{}), make(chan struct{})
+	var group sync.WaitGroup
+	begin := sync.OnceFunc(func() {
+		group.Go(func() {
+			// The same content with the same times as before gives the same children.
+			e := must[*Entry](t)(s.Get(ctx, "default", "web"))
+			e.LB = old.LB
+			kv := &pausingKV{KV: second.kv, before: func(i int) {
+				if i == 6 { // after the guards and four chunks: the swap
+					close(written)
+					<-collected
+				}
+			}}
+			second.kv = kv
+			must[*Entry](t)(second.Update(ctx, e, normal(t, old.LB, describe("back")), Request{}))
+		})
+		<-written
+	})
+	first.kv = &pausingKV{KV: first.kv, before: func(int) {
+		if must[*Entry](t)(s.Get(ctx, "default", "web")).Revision != old.Revision {
+			begin() // the swap is done, what comes is the collection
+		}
+	}}
+	must[*Entry](t)(first.Update(ctx, old, next, Request{}))
+	close(collected)
+	group.Wait()
+	audit(t, s, false)
+	if n := valueOf(t, second.metrics.conflicts.WithLabelValues("guard")); n != 1 {
+		t.Errorf("the second writer noticed %v times", n)
+	}
+	if got := must[*Entry](t)(s.Get(ctx, "default", "web")).LB; got.Description != "back" {
+		t.Errorf("description %q", got.Description)
+	}
+}
+
+func TestSweepSparesWhatIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	orphan := s.keys.child(Key{"p", "l"}, childID{kind: 1, name: "x"})
+	for i, want := range []int{0, 0, 1, 0} {
+		if i < 2 {
+			must[*clientv3.PutResponse](t)(s.client.Put(t.Context(), orphan, "x"))
+		}
+		if n := must[int](t)(s.Sweep(t.Context())); n != want {
+			t.Errorf("sweep %d removed %d, want %d", i+1, n, want)
+		}
+	}
 }

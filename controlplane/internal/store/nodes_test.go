@@ -64,6 +64,20 @@ func watchReports(t *testing.T, s *Store) <-chan ReportBatch {
 	return reports
 }
 
+// untilReport takes batches until a node's report is the one acknowledged at that revision, or with -1 until it is gone.
+func untilReport(t *testing.T, reports <-chan ReportBatch, node string, revision int64) {
+	t.Helper()
+	for b := range reports {
+		if r, ok := b.Reports[node]; ok && (r == nil && revision == -1 || r != nil && r.AckedRevision == revision) {
+			if r != nil && r.SchemaVersion != SchemaVersion {
+				t.Errorf("schema version %d", r.SchemaVersion)
+			}
+			return
+		}
+	}
+	t.Error("the channel is closed")
+}
+
 func closeLease(t *testing.T, l *NodeLease) {
 	t.Helper()
 	if err := l.Close(context.WithoutCancel(t.Context())); err != nil {
@@ -83,46 +97,47 @@ func put(t *testing.T, l *NodeLease, r *storev1.NodeReport) {
 	}
 }
 
+// leased waits until there is a lease, so that from then on every put is one write.
+func leased(t *testing.T, l *NodeLease) *NodeLease {
+	t.Helper()
+	put(t, l, &storev1.NodeReport{Node: "probe"})
+	if err := l.Remove(t.Context(), "probe"); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func TestReportsLiveAsLongAsTheirController(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	reports := watchReports(t, s)
 	one, two := s.HoldReports(), s.HoldReports()
 	put(t, one, &storev1.NodeReport{Node: "n1", ConnectedUs: 1, AckedRevision: 7})
-	if got := (<-reports).Reports["n1"]; got.GetAckedRevision() != 7 || got.SchemaVersion != SchemaVersion {
-		t.Errorf("got %v", got)
-	}
+	untilReport(t, reports, "n1", 7)
 	// The node's stream moves to the other controller, while the first one still has something to say of it.
 	put(t, two, &storev1.NodeReport{Node: "n1", ConnectedUs: 2, AckedRevision: 8})
-	if got := (<-reports).Reports["n1"]; got.GetAckedRevision() != 8 {
-		t.Errorf("got %v", got)
-	}
+	untilReport(t, reports, "n1", 8)
 	for range 2 {
 		wantError(t, one.Put(t.Context(), &storev1.NodeReport{Node: "n1", ConnectedUs: 1, AckedRevision: 9}), ErrSuperseded)
 	}
 	if err := one.Remove(t.Context(), "n1"); err != nil {
 		t.Error(err)
 	}
-	put(t, two, &storev1.NodeReport{Node: "n2", ConnectedUs: 3})
-	if got := <-reports; got.Reports["n2"] == nil || len(got.Reports) != 1 {
-		t.Errorf("got %v", got)
+	if resp := must[*clientv3.GetResponse](t)(s.client.Get(t.Context(), s.keys.nodeReport("n1"))); len(resp.Kvs) != 1 {
+		t.Error("the report of the newer stream is removed")
 	}
+	put(t, two, &storev1.NodeReport{Node: "n2", ConnectedUs: 3, AckedRevision: 1})
+	untilReport(t, reports, "n2", 1)
 	if err := two.Remove(t.Context(), "n2"); err != nil {
 		t.Error(err)
 	}
-	if got, ok := (<-reports).Reports["n2"]; got != nil || !ok {
-		t.Errorf("got %v", got)
-	}
+	untilReport(t, reports, "n2", -1)
 	// The stream comes back.
 	put(t, one, &storev1.NodeReport{Node: "n1", ConnectedUs: 4, AckedRevision: 10})
-	if got := (<-reports).Reports["n1"]; got.GetAckedRevision() != 10 {
-		t.Errorf("got %v", got)
-	}
+	untilReport(t, reports, "n1", 10)
 	closeLease(t, two)
 	closeLease(t, one)
-	if got, ok := (<-reports).Reports["n1"]; got != nil || !ok {
-		t.Errorf("got %v", got)
-	}
+	untilReport(t, reports, "n1", -1)
 	if leases := must[*clientv3.LeaseLeasesResponse](t)(s.client.Leases(t.Context())); len(leases.Leases) != 0 {
 		t.Errorf("%d leases are left", len(leases.Leases))
 	}
@@ -136,23 +151,20 @@ func TestLostLeaseIsReplaced(t *testing.T) {
 	defer closeLease(t, l)
 	put(t, l, &storev1.NodeReport{Node: "n1", AckedRevision: 1})
 	put(t, l, &storev1.NodeReport{Node: "n1", AckedRevision: 2})
-	seen := int64(0)
-	for seen != 2 {
-		seen = (<-reports).Reports["n1"].GetAckedRevision()
-	}
+	untilReport(t, reports, "n1", 2)
 	// Revoked by somebody else, which is what an expiry looks like.
-	leases := must[*clientv3.LeaseLeasesResponse](t)(s.client.Leases(t.Context()))
-	for _, lease := range leases.Leases {
+	revoked := make(map[int64]bool)
+	for _, lease := range must[*clientv3.LeaseLeasesResponse](t)(s.client.Leases(t.Context())).Leases {
+		revoked[int64(lease.ID)] = true
 		must[*clientv3.LeaseRevokeResponse](t)(s.client.Revoke(t.Context(), lease.ID))
 	}
-	// Gone first, unless both steps were joined, then there again without anybody putting it.
+	// It is there again without anybody putting it.
 	for {
-		if r, ok := (<-reports).Reports["n1"]; ok && r != nil {
-			if r.AckedRevision != 2 {
-				t.Errorf("got %v", r)
-			}
+		resp := must[*clientv3.GetResponse](t)(s.client.Get(t.Context(), s.keys.nodeReport("n1")))
+		if len(resp.Kvs) == 1 && !revoked[resp.Kvs[0].Lease] {
 			break
 		}
+		<-reports
 	}
 	put(t, l, &storev1.NodeReport{Node: "n1", AckedRevision: 3})
 }
@@ -162,7 +174,7 @@ func TestReportsAcrossACompaction(t *testing.T) {
 	server := etcdtest.StartServer(t, t.TempDir())
 	direct := storeOver(t, server.Client())
 	link, s := newLink(t, server)
-	l := direct.HoldReports()
+	l := leased(t, direct.HoldReports())
 	defer closeLease(t, l)
 	for _, node := range []string{"same", "changed", "gone"} {
 		put(t, l, &storev1.NodeReport{Node: node})

@@ -38,7 +38,9 @@ func (s *Store) WatchReports(ctx context.Context) <-chan ReportBatch {
 		if newer.Reset {
 			return newer
 		}
-		return ReportBatch{Reset: older.Reset, Reports: joinMaps(older.Reports, newer.Reports, older.Reset, known)}
+		return ReportBatch{Reset: older.Reset, Reports: joinMaps(older.Reports, newer.Reports, func(node string) bool {
+			return !older.Reset && known[node]
+		})}
 	}, func(b ReportBatch) { known = enter(known, b.Reports, b.Reset) })
 	return out
 }

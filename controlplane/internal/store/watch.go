@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -74,12 +75,19 @@ func relay[T any](ctx context.Context, in <-chan T, out chan<- T, join func(olde
 
 // batchLedger knows what the receiver of batches knows, so that what came and went unseen is not told as deleted.
 type batchLedger struct {
-	lbs   map[Key]bool
-	nodes map[string]bool
+	lbs    map[Key]bool
+	nodes  map[string]bool
+	faults map[string]bool // full names told as unreadable, ever: their deletion is news too
 }
 
 func (l *batchLedger) told(b Batch) {
 	l.lbs, l.nodes = enter(l.lbs, b.LBs, b.Reset), enter(l.nodes, b.Nodes, b.Reset)
+	for _, f := range b.Faults {
+		if l.faults == nil {
+			l.faults = make(map[string]bool)
+		}
+		l.faults[f.Name] = true
+	}
 }
 
 // join makes one step of two, which nobody else holds any more.
@@ -87,9 +95,17 @@ func (l *batchLedger) join(older, newer Batch) Batch {
 	if newer.Reset {
 		return newer
 	}
+	faulty := func(name string) bool {
+		return l.faults[name] || slices.ContainsFunc(older.Faults, func(f Fault) bool { return f.Name == name })
+	}
 	return Batch{
 		Cluster: newer.Cluster, Revision: newer.Revision, Reset: older.Reset,
-		LBs: joinMaps(older.LBs, newer.LBs, older.Reset, l.lbs), Nodes: joinMaps(older.Nodes, newer.Nodes, older.Reset, l.nodes),
+		LBs: joinMaps(older.LBs, newer.LBs, func(k Key) bool {
+			return !older.Reset && l.lbs[k] || faulty(k.String())
+		}),
+		Nodes: joinMaps(older.Nodes, newer.Nodes, func(node string) bool {
+			return !older.Reset && l.nodes[node] || faulty(lb.NodeName(node))
+		}),
 		Faults: append(older.Faults, newer.Faults...),
 	}
 }
@@ -109,13 +125,13 @@ func enter[K comparable, V any](known map[K]bool, step map[K]*V, reset bool) map
 	return known
 }
 
-// joinMaps lays newer over older. What was deleted since a reset, or is not known to the receiver, is simply not there.
-func joinMaps[K comparable, V any](older, newer map[K]*V, reset bool, known map[K]bool) map[K]*V {
+// joinMaps lays newer over older. What was deleted and is not known to the receiver is simply not there.
+func joinMaps[K comparable, V any](older, newer map[K]*V, known func(K) bool) map[K]*V {
 	if older == nil {
 		older = make(map[K]*V, len(newer))
 	}
 	for k, v := range newer {
-		if v == nil && (reset || !known[k]) {
+		if v == nil && !known(k) {
 			delete(older, k)
 		} else {
 			older[k] = v

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/fiberlb/fiberlb/controlplane/internal/etcdserver"
@@ -25,12 +26,12 @@ import (
 // link is a connection to an etcd that can be cut.
 type link struct {
 	listener net.Listener
-	target   string
 	group    sync.WaitGroup
 
-	mu    sync.Mutex
-	cut   bool                  // guarded by mu
-	conns map[net.Conn]struct{} // guarded by mu
+	mu     sync.Mutex
+	target string                // path of a socket; guarded by mu
+	cut    bool                  // guarded by mu
+	conns  map[net.Conn]struct{} // guarded by mu
 }
 
 // newLink makes a link to the server, and a store that speaks over it.
@@ -55,8 +56,8 @@ func (l *link) accept() {
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("unix", l.target)
 		l.mu.Lock()
+		far, err := net.Dial("unix", l.target)
 		if err != nil || l.cut {
 			l.mu.Unlock()
 			_ = near.Close()
@@ -232,26 +233,16 @@ func TestWatchIsConsistent(t *testing.T) {
 			}
 		})
 	}
-	finished := make(chan struct{})
 	go func() {
 		group.Wait()
-		close(finished)
+		if _, err := s.PutNodeConfig(t.Context(), "last", &NodeConfig{}); err != nil {
+			t.Error(err)
+		}
 	}()
 	checked := 0
-	for done := false; !done; {
-		select {
-		case <-finished:
-			done = true
-		default:
-			p.take()
-			p.check(s)
-			checked++
-		}
-		if done {
-			last := must[*NodeConfig](t)(s.PutNodeConfig(t.Context(), "last", &NodeConfig{}))
-			p.until(last.Revision)
-			p.check(s)
-		}
+	for ; p.nodes["last"] == nil; checked++ {
+		p.take()
+		p.check(s)
 	}
 	if checked < 20 {
 		t.Errorf("only %d batches", checked)
@@ -418,6 +409,9 @@ func TestSlowReceiversGetJoinedSteps(t *testing.T) {
 		{"what came and went unseen is not told", Batch{Revision: 2, LBs: map[Key]*Entry{k("a"): one, k("x"): two}},
 			Batch{Revision: 3, LBs: map[Key]*Entry{k("x"): nil}},
 			Batch{Revision: 3, LBs: map[Key]*Entry{k("a"): one}}},
+		{"what was unreadable and went is told", Batch{Revision: 2, Faults: []Fault{{Name: k("x").String()}}},
+			Batch{Revision: 3, LBs: map[Key]*Entry{k("x"): nil}},
+			Batch{Revision: 3, LBs: map[Key]*Entry{k("x"): nil}, Faults: []Fault{{Name: k("x").String()}}}},
 		{"deleted since a reset is not there", Batch{Revision: 2, Reset: true, LBs: map[Key]*Entry{k("a"): one, k("b"): two}},
 			Batch{Revision: 3, LBs: map[Key]*Entry{k("b"): nil, k("c"): three}},
 			Batch{Revision: 3, Reset: true, LBs: map[Key]*Entry{k("a"): one, k("c"): three}}},
@@ -492,4 +486,29 @@ func valueOf(t *testing.T, m prometheus.Metric) float64 {
 		t.Fatal(err)
 	}
 	return out.GetCounter().GetValue() + out.GetGauge().GetValue()
+}
+
+// TestRevisionAloneIsTold: a load balancer that came and went between two steps changes nothing, but the revision.
+func TestRevisionAloneIsTold(t *testing.T) {
+	t.Parallel()
+	s := New(&clientv3.Client{}, Config{})
+	var told []Batch
+	m := &mirror{store: s, lbs: make(map[Key]*mirrored), nodes: make(map[string]*mirroredNode), emit: func(b Batch) { told = append(told, b) }}
+	m.replace(nil, "c")
+	head, child := s.keys.head(Key{"p", "l"}), s.keys.child(Key{"p", "l"}, childID{kind: 1, name: "x"})
+	event := func(key string, revision int64, kind mvccpb.Event_EventType) *clientv3.Event {
+		return &clientv3.Event{Type: kind, Kv: &mvccpb.KeyValue{Key: []byte(key), Value: []byte("v"), ModRevision: revision}}
+	}
+	m.apply([]*clientv3.Event{
+		event(child, 5, clientv3.EventTypePut), event(head, 5, clientv3.EventTypePut),
+		event(child, 6, clientv3.EventTypeDelete), event(head, 6, clientv3.EventTypeDelete), event(s.keys.deleted(), 6, clientv3.EventTypePut),
+	})
+	m.apply([]*clientv3.Event{event(child, 7, clientv3.EventTypePut)})
+	m.apply([]*clientv3.Event{event(child, 8, clientv3.EventTypeDelete)})
+	if len(told) != 2 || !told[0].Reset || told[1].Reset || told[1].Revision != 6 || len(told[1].LBs)+len(told[1].Faults) != 0 {
+		t.Errorf("told %+v", told)
+	}
+	if len(m.lbs) != 0 {
+		t.Errorf("%d load balancers are remembered", len(m.lbs))
+	}
 }

@@ -27,10 +27,15 @@ func lingering(t *testing.T, test func(t *testing.T, n *node, agent *announcemen
 		n.put(check("h", second), pool("p", "h", nil), listener("l", "p", 80, vip1, vip2), listener("m", "p", 81, vip1, vip2))
 		n.engine.told()
 		test(t, n, agent)
-		time.Sleep(2 * second)
-		synctest.Wait()
+		n.pass(2 * second)
 		checkBooks(t, n)
 	})
+}
+
+// pass lets time pass, on the bubble's clock.
+func (n *node) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 // isOpen checks on which addresses l and m are open once all is quiet.
@@ -47,10 +52,10 @@ const both = "[192.0.2.1 192.0.2.2]"
 func TestRemovedLingersForTimeout(t *testing.T) {
 	lingering(t, func(t *testing.T, n *node, _ *announcements) {
 		n.remove(listenerRef("l"), listenerRef("m"), poolRef("p"), checkRef("h"))
-		time.Sleep(2*second - 1)
+		n.pass(2*second - 1)
 		n.isOpen(both, both)
 		n.expect()
-		time.Sleep(1)
+		n.pass(1)
 		n.isOpen("none", "none")
 		n.expect("remove l", "remove m", "remove p")
 	})
@@ -96,13 +101,13 @@ func TestAddressLeaves(t *testing.T) {
 	lingering(t, func(t *testing.T, n *node, _ *announcements) {
 		n.put(listener("l", "p", 80, vip3), listener("m", "p", 81, vip3))
 		n.isOpen("[2001:db8::1 192.0.2.1 192.0.2.2]", "[2001:db8::1 192.0.2.1 192.0.2.2]")
-		time.Sleep(second)
+		n.pass(second)
 		// Another change of the listener neither ends nor prolongs the wait.
 		n.put(listenerWith("l", "", 80, 2*second, vip3))
 		n.isOpen("[2001:db8::1 192.0.2.1 192.0.2.2]", "[2001:db8::1 192.0.2.1 192.0.2.2]")
 		n.put(listener("m", "p", 81, vip3, vip2))
 		n.isOpen("[2001:db8::1 192.0.2.1]", "[2001:db8::1 192.0.2.2 192.0.2.1]")
-		time.Sleep(second)
+		n.pass(second)
 		n.isOpen("[2001:db8::1]", "[2001:db8::1 192.0.2.2]")
 	})
 }
@@ -123,12 +128,12 @@ func TestPortChangesWithAddress(t *testing.T) {
 func TestComesBackWhileItLingers(t *testing.T) {
 	lingering(t, func(t *testing.T, n *node, _ *announcements) {
 		n.remove(listenerRef("l"), listenerRef("m"), poolRef("p"), checkRef("h"))
-		time.Sleep(second)
+		n.pass(second)
 		n.put(pool("q", "", nil), listener("l", "q", 80, vip1))
 		// vip1 is served again, so that m need not wait for it to be withdrawn.
 		n.isOpen(both, "[192.0.2.2]")
 		n.expect("set q", "set m", "set l")
-		time.Sleep(second)
+		n.pass(second)
 		n.isOpen("[192.0.2.1]", "none")
 		n.expect("set l", "remove m", "remove p")
 	})
@@ -137,12 +142,12 @@ func TestComesBackWhileItLingers(t *testing.T) {
 func TestRemovedAgainWhileItLingers(t *testing.T) {
 	lingering(t, func(t *testing.T, n *node, _ *announcements) {
 		n.put(listener("l", "p", 80, vip3), listener("m", "p", 81, vip3))
-		time.Sleep(second)
+		n.pass(second)
 		n.remove(listenerRef("l"), listenerRef("m"))
 		n.isOpen("[2001:db8::1 192.0.2.1 192.0.2.2]", "[2001:db8::1 192.0.2.1 192.0.2.2]")
-		time.Sleep(second)
+		n.pass(second)
 		n.isOpen("[2001:db8::1]", "[2001:db8::1]")
-		time.Sleep(second)
+		n.pass(second)
 		n.isOpen("none", "none")
 	})
 }
@@ -152,7 +157,7 @@ func TestRefusedChangeKeepsLingering(t *testing.T) {
 		n.put(listener("l", "p", 80, vip2), listener("m", "p", 81, vip2))
 		n.put(listenerWith("l", "p", 80, refusedIdle, vip3))
 		n.isOpen("[192.0.2.2 192.0.2.1]", "[192.0.2.2 192.0.2.1]")
-		time.Sleep(2 * second)
+		n.pass(2 * second)
 		n.isOpen("[192.0.2.2]", "[192.0.2.2]")
 	})
 }

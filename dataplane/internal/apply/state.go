@@ -315,15 +315,16 @@ func (s *state) sortedFaults() []Fault {
 
 // lastGood lists the forms in force that differ from the wish: of the refused
 // resources, with the health check that a pool runs with, and of those that
-// are in use without being wished. A health check has one form in the result:
-// it belongs to one pool, as its name tells.
+// are in use without being wished. A health check has one form in the result,
+// the one that its pool runs with: it belongs to one pool, as its name tells.
 func (s *state) lastGood() []*snapshot.Resource {
-	var good []*snapshot.Resource
+	good := map[snapshot.Ref]*snapshot.Resource{}
 	keep := func(f *inForce) {
 		if r := s.wished.Get(f.resource.Ref); r == nil || r.Hash != f.resource.Hash {
-			good = append(good, f.resource)
+			good[f.resource.Ref] = f.resource
 		}
 	}
+	var pools []*inForce
 	for _, refs := range []iter.Seq[snapshot.Ref]{maps.Keys(s.loose), maps.Keys(s.faults)} {
 		for ref := range refs {
 			f := s.force[ref]
@@ -332,9 +333,12 @@ func (s *state) lastGood() []*snapshot.Resource {
 			}
 			keep(f)
 			if f.with != nil {
-				keep(f.with)
+				pools = append(pools, f)
 			}
 		}
 	}
-	return good
+	for _, f := range pools {
+		keep(f.with)
+	}
+	return slices.Collect(maps.Values(good))
 }

@@ -40,8 +40,8 @@ func (r *Registry) rebuild(p *Pool) {
 	}
 	s.failOpen = s.healthy < int(p.conf.FailOpenBelow)
 	// A backup counts for nothing while another backend is healthy, and with a fail-open all of those are.
-	if primaries == 0 && (!s.failOpen || len(members) == 0) {
-		members, s.spare = spares, len(spares) > 0
+	if primaries == 0 && len(spares) > 0 && (!s.failOpen || len(members) == 0) {
+		members, s.spare = spares, true
 	}
 	slices.SortFunc(members, func(a, b *Backend) int { return strings.Compare(a.id.name, b.id.name) })
 

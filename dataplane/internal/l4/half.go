@@ -25,7 +25,6 @@ type half struct {
 
 	bulk bool // splice
 	over bool // src ended, and dst was told
-	last bool // this half was the last to end
 
 	// For splice: dst's raw connection, and what flush works on.
 	raw     syscall.RawConn
@@ -77,12 +76,12 @@ func (h *half) step(fd uintptr) bool {
 		case ended:
 			h.over = true
 			gone := h.dst.CloseWrite() != nil
-			h.last = h.conn.ended.Add(1) == 2
-			return gone || h.last // if not, this half stays to see whether src is reset
+			both := h.conn.halfEnded()
+			return gone || both // if not, this half stays to see whether src is reset
 		case broken:
 			// dst may have sent something before it went away, an early answer for instance: the other half delivers it
 			// and then finds out itself.
-			h.last = h.conn.ended.Add(1) == 2
+			h.conn.halfEnded()
 			return true
 		case failed:
 			return true

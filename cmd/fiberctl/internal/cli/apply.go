@@ -25,7 +25,7 @@ func (a *app) applyCommand() *cobra.Command {
 		Long: "Writes each document as one load balancer, atomically: what the document does not name is removed from it. All documents are\n" +
 			"checked before the first is written. Files, folders and - for standard input can be given.",
 		Example: "  fiberctl apply -f web.yaml --wait\n  fiberctl apply -f conf.d -f extra.yaml --dry-run",
-		Args:    noArgs,
+		Args:    onlyFiles,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if wait && dry {
 				return usagef("--wait and --dry-run exclude each other: a dry run writes nothing to wait for")
@@ -49,7 +49,8 @@ func (a *app) applyCommand() *cobra.Command {
 	return cmd
 }
 
-func noArgs(cmd *cobra.Command, args []string) error {
+// onlyFiles refuses arguments of commands that take files.
+func onlyFiles(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef("%q is one word too many; files are given with -f", args[0])
 	}
@@ -58,7 +59,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 func fileFlag(cmd *cobra.Command, files *[]string) {
 	cmd.Flags().StringArrayVarP(files, "file", "f", nil, "file or folder of YAML, or - for standard input; may be repeated")
-	cmd.Flags().SetAnnotation("file", cobra.BashCompFilenameExt, []string{"yaml", "yml", "json"}) //nolint:errcheck // the flag is there: it was defined above
+	_ = cmd.MarkFlagFilename("file", "yaml", "yml", "json") // fails only for flags that are not there
 }
 
 // load reads the documents of files and tells all faults.
@@ -104,10 +105,10 @@ func (a *app) apply(ctx context.Context, documents []config.Document, wait, dry 
 		}
 		name := lb.LoadBalancerName(d.LB.Project, d.LB.Name)
 		if dry {
-			a.printf("%s: nothing was written; %s\n", shortName(d.LB.Project, d.LB.Name), summary(answer.GetChanges(), "would be "))
+			a.printf("%s: nothing was written; %s\n", shortName(d.LB.Project, d.LB.Name), summary(answer.GetChanges(), false))
 			continue
 		}
-		a.printf("%s: %s, revision %d\n", shortName(d.LB.Project, d.LB.Name), summary(answer.GetChanges(), ""), answer.GetRevision())
+		a.printf("%s: %s, revision %d\n", shortName(d.LB.Project, d.LB.Name), summary(answer.GetChanges(), true), answer.GetRevision())
 		done = append(done, written{name, answer.GetRevision()})
 	}
 	if wait {
@@ -151,29 +152,36 @@ func unreachable(err error) bool {
 	return false
 }
 
-// summary counts changes: "1 object created, 2 updated"; would is put before the verbs.
-func summary(changes []*fiberlbv1.Change, would string) string {
+// summary counts changes, "1 created, 2 updated", or those to come, "1 to create, 2 to update".
+func summary(changes []*fiberlbv1.Change, done bool) string {
 	counts := map[fiberlbv1.ChangeAction]int{}
 	for _, change := range changes {
 		counts[change.GetAction()]++
 	}
 	var words []string
 	for _, action := range []struct {
-		action fiberlbv1.ChangeAction
-		verb   string
+		action     fiberlbv1.ChangeAction
+		past, next string
 	}{
-		{fiberlbv1.ChangeAction_CHANGE_ACTION_CREATE, "created"},
-		{fiberlbv1.ChangeAction_CHANGE_ACTION_UPDATE, "updated"},
-		{fiberlbv1.ChangeAction_CHANGE_ACTION_DELETE, "deleted"},
+		{fiberlbv1.ChangeAction_CHANGE_ACTION_CREATE, "created", "to create"},
+		{fiberlbv1.ChangeAction_CHANGE_ACTION_UPDATE, "updated", "to update"},
+		{fiberlbv1.ChangeAction_CHANGE_ACTION_DELETE, "deleted", "to delete"},
 	} {
+		verb := action.next
+		if done {
+			verb = action.past
+		}
 		if n := counts[action.action]; n > 0 {
-			words = append(words, fmt.Sprintf("%s %s%s", plural(n, "object"), would, action.verb))
+			words = append(words, fmt.Sprintf("%d %s", n, verb))
 		}
 	}
-	if len(words) == 0 {
+	switch {
+	case len(words) > 0:
+		return strings.Join(words, ", ")
+	case done:
 		return "unchanged"
 	}
-	return strings.Join(words, ", ")
+	return "no changes"
 }
 
 func (a *app) validateCommand() *cobra.Command {
@@ -183,7 +191,7 @@ func (a *app) validateCommand() *cobra.Command {
 		Short: "Check files without a controller",
 		Long: "Checks files by the same rules as a controller, without asking one. What only it knows is left to it: which addresses the\n" +
 			"operator allows, VIPs that other load balancers hold, and private keys that are stored already.",
-		Args: noArgs,
+		Args: onlyFiles,
 		RunE: func(*cobra.Command, []string) error {
 			documents, err := a.load(files)
 			if err != nil {
@@ -203,7 +211,7 @@ func (a *app) planCommand() *cobra.Command {
 		Use:   "plan -f FILE...",
 		Short: "Show what apply would change",
 		Long:  "Shows what apply would change. The exit code is 0 if that is nothing, and 3 otherwise.",
-		Args:  noArgs,
+		Args:  onlyFiles,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			documents, err := a.load(files)
 			if err != nil {
@@ -236,11 +244,7 @@ func (a *app) plan(ctx context.Context, c *client, documents []config.Document) 
 			continue
 		}
 		all = append(all, answer.GetChanges()...)
-		if len(answer.GetChanges()) == 0 {
-			a.printf("%s: no changes\n", shortName(d.LB.Project, d.LB.Name))
-			continue
-		}
-		a.printf("%s: %s\n", a.terminal.painted(bold, shortName(d.LB.Project, d.LB.Name)), summary(answer.GetChanges(), "would be "))
+		a.printf("%s: %s\n", a.terminal.painted(bold, shortName(d.LB.Project, d.LB.Name)), summary(answer.GetChanges(), false))
 		for _, change := range answer.GetChanges() {
 			a.printChange(change)
 		}
@@ -288,15 +292,10 @@ func (a *app) exportCommand() *cobra.Command {
 	var all bool
 	var s scope
 	cmd := &cobra.Command{
-		Use:   "export [LB]",
-		Short: "Write load balancers as YAML that apply takes",
-		Long:  "Writes one load balancer, those of a project, or with --all those of every project. Private keys are not in it; applying the\nfile keeps those that are stored.",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usagef("%q is one word too many", args[1])
-			}
-			return nil
-		},
+		Use:               "export [LB]",
+		Short:             "Write load balancers as YAML that apply takes",
+		Long:              "Writes one load balancer, those of a project, or with --all those of every project. Private keys are not in it; applying the\nfile keeps those that are stored.",
+		Args:              atMost(1),
 		ValidArgsFunction: a.completeNames(kindFor(lb.KindLoadBalancer), &s),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := "projects/" + or(s.project, lb.DefaultProject)

@@ -57,7 +57,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.stdin)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if a.client != nil {
 		a.client.close()
 	}
@@ -72,6 +72,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return Failed
 	}
 	fmt.Fprintln(a.err, a.report(err))
+	if !a.began {
+		fmt.Fprintf(a.err, "See '%s --help'.\n", cmd.CommandPath())
+	}
 	if usage := (*usageError)(nil); errors.As(err, &usage) || !a.began {
 		return Usage
 	}
@@ -83,9 +86,6 @@ func (a *app) report(err error) string {
 	text := err.Error()
 	if placed := (*placedError)(nil); errors.As(err, &placed) {
 		return text
-	}
-	if !a.began {
-		text += "\nRun 'fiberctl --help' for what there is."
 	}
 	return "fiberctl: " + text
 }
@@ -112,7 +112,20 @@ func (a *app) root() *cobra.Command {
 		Long:          "fiberctl is FiberLB's command line. It talks to a controller; validate works without one.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			var names []string
+			for _, sub := range cmd.Commands() {
+				names = append(names, sub.Name())
+			}
+			text := fmt.Sprintf("%q is not a command", args[0])
+			if near := lb.Nearest(args[0], names); near != "" {
+				text += fmt.Sprintf("; did you mean %q?", near)
+			}
+			return &usageError{text}
+		},
 		PersistentPreRun: func(*cobra.Command, []string) {
 			a.began = true
 		},
@@ -125,6 +138,26 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.applyCommand(), a.planCommand(), a.validateCommand(), a.exportCommand(), a.getCommand(), a.deleteCommand(),
 		a.statusCommand(), a.drainCommand(true), a.drainCommand(false), a.labelCommand(), a.certificateCommand(), a.versionCommand())
 	return root
+}
+
+// atMost refuses arguments beyond the first n.
+func atMost(n int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > n {
+			return usagef("%q is one word too many", args[n])
+		}
+		return nil
+	}
+}
+
+// justOne wants one argument, which the question asks for.
+func justOne(question string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef("%s", question)
+		}
+		return atMost(1)(cmd, args)
+	}
 }
 
 // deadline bounds a command: by --timeout, or else by what is usual for it; 0 is no bound.

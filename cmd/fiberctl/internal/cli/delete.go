@@ -68,15 +68,18 @@ func (a *app) remove(ctx context.Context, c *client, k *kind, req *fiberlbv1.Del
 	if err := k.remove(ctx, c, req); err != nil {
 		return a.explain(err)
 	}
-	if k.of == lb.KindLoadBalancer {
-		a.printf("deleted load balancer %s\n", lbOf(req.GetName()))
-		return nil
+	what := "load balancer " + lbOf(req.GetName())
+	if k.of != lb.KindLoadBalancer {
+		what = inLB(req.GetName())
+		if in := lbOf(req.GetName()); in != "" {
+			what += " of " + in
+		}
 	}
-	where := ""
-	if in := lbOf(req.GetName()); in != "" {
-		where = " of " + in
+	if req.GetAllowMissing() {
+		a.printf("%s: does not exist any more\n", what)
+	} else {
+		a.printf("deleted %s\n", what)
 	}
-	a.printf("deleted %s%s\n", inLB(req.GetName()), where)
 	return nil
 }
 

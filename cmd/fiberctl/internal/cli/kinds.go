@@ -272,10 +272,15 @@ func flagOf(of lb.Kind) string {
 	return ""
 }
 
+// example shows the form of a kind's full names: "projects/PROJECT/loadBalancers/LB/listeners/LISTENER".
 func example(k *kind) string {
-	text := "projects/P"
+	text := "projects/PROJECT"
 	for _, of := range append(slices.Clone(k.parents), k.of) {
-		text += "/" + collections[of] + "/" + strings.ToUpper(string(collections[of][0]))
+		word := strings.ReplaceAll(of.String(), " ", "_")
+		if of == lb.KindLoadBalancer {
+			word = "lb"
+		}
+		text += "/" + collections[of] + "/" + strings.ToUpper(word)
 	}
 	return text
 }

@@ -41,7 +41,7 @@ func (a *app) wait(ctx context.Context, c *client, w written) error {
 			if last = m.GetStatus().GetRollout(); last.GetRevision() >= w.revision {
 				switch {
 				case last.GetNacked() > 0:
-					return fmt.Errorf("%s: %s refused it: %s", lbOf(w.name), plural(int(last.GetNacked()), "node"), cleanLines(or(last.GetLastError(), m.GetStatus().GetReason())))
+					return fmt.Errorf("%s: %s refused it: %s", lbOf(w.name), plural(int(last.GetNacked()), "node"), refusal(m.GetStatus()))
 				case last.GetNodes() > 0 && last.GetAcked() >= last.GetNodes():
 					p.end()
 					a.printf("%s: in force on %s\n", lbOf(w.name), plural(int(last.GetNodes()), "node"))

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	gap      = 2 // blanks between columns
-	narrow   = 5 // columns are cut down to this, or to their longest cell
+	gap      = 2  // blanks between columns
+	readable = 16 // no column is cut below this while another, however important, is wider
+	narrow   = 5  // columns are cut down to this at last
 	ellipsis = "…"
 )
 
@@ -45,7 +46,8 @@ func Format(head []Column, rows [][]Cell, columns int) []string {
 	return lines
 }
 
-// Widths works out how wide each column gets.
+// Widths works out how wide each column gets: where there is too little room, those that may be cut give way in their order, first
+// down to what can still be read. What is narrower than even that needs is left to the terminal to wrap.
 func Widths(head []Column, rows [][]Cell, columns int) []int {
 	widths := make([]int, len(head))
 	total := gap * max(0, len(head)-1)
@@ -58,21 +60,26 @@ func Widths(head []Column, rows [][]Cell, columns int) []int {
 		}
 		total += widths[i]
 	}
-	for columns > 0 && total > columns {
-		widest := -1
-		for i, c := range head {
-			if widths[i] <= narrow {
-				continue
+	if columns <= 0 {
+		return widths
+	}
+	for _, least := range []int{readable, narrow} {
+		for total > columns {
+			widest := -1
+			for i, c := range head {
+				if widths[i] <= least || c.Shrink == 0 && least == readable {
+					continue
+				}
+				if widest < 0 || c.Shrink > head[widest].Shrink || c.Shrink == head[widest].Shrink && widths[i] > widths[widest] {
+					widest = i
+				}
 			}
-			if widest < 0 || c.Shrink > head[widest].Shrink || c.Shrink == head[widest].Shrink && widths[i] > widths[widest] {
-				widest = i
+			if widest < 0 {
+				break
 			}
+			widths[widest]--
+			total--
 		}
-		if widest < 0 {
-			break // narrower makes no sense; the terminal will wrap
-		}
-		widths[widest]--
-		total--
 	}
 	return widths
 }
