@@ -230,8 +230,8 @@ func TestWithAddresses(t *testing.T) {
 	want := `vips[0]: 203.0.113.10 is not in the operator's ranges for VIPs; ask the operator for addresses: VIPs may only be loopback addresses here
 vips[1]: 2001:db8::10 is not in the operator's ranges for VIPs; ask the operator for addresses: VIPs may only be loopback addresses here
 vips[3]: "300.1.1.1" is not an IP address; write an IPv4 or IPv6 address, such as "203.0.113.10" or "2001:db8::10"
-pools[1].backends[0].address: 127.0.0.1 is in 127.0.0.0/8, where the operator allows no backends
-pools[1].backends[0].monitor_address: 169.254.169.254 is in 169.254.0.0/16, where the operator allows no backends`
+pools[1].backends[0].address: 127.0.0.1 is in 127.0.0.0/8, where the operator allows no backends; choose an address outside the controller's --backend-deny-cidrs
+pools[1].backends[0].monitor_address: 169.254.169.254 is in 169.254.0.0/16, where the operator allows no backends; choose an address outside the controller's --backend-deny-cidrs`
 	if got := violations.Error(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

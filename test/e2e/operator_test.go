@@ -157,7 +157,7 @@ func testWayOfAFile(t *testing.T, c *cell) {
 	if out := ctl.Run(t, "", "delete", "pool", "servers", "--lb", "web"); out.Code != 1 || !containsAll(out.Stderr, "frontend") {
 		t.Errorf("delete of a pool in use: exit code %d\n%s", out.Code, out.Stderr)
 	}
-	if out := ctl.Run(t, "", "delete", "lb", "web"); out.Code != 1 || !containsAll(out.Stderr, "--cascade") {
+	if out := ctl.Run(t, "", "delete", "lb", "web"); out.Code != 1 || !containsAll(out.Stderr, "1 listener", "1 pool", "cascade") {
 		t.Errorf("delete with children: exit code %d\n%s", out.Code, out.Stderr)
 	}
 	if count := answersOf(t, vip, 20); len(count) == 0 {

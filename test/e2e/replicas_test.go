@@ -117,7 +117,7 @@ func TestReplicas(t *testing.T) {
 	if got := other.Metrics(t).Must(t, "fiberlb_controlplane_delta_bytes_total") - bytes; got > emptyDelta {
 		t.Errorf("the reconnect with an unchanged configuration took deltas of %g bytes", got)
 	}
-	if strings.Contains(node.Output()[quiet:], "configuration in force") {
+	if strings.Contains(node.Output()[quiet:], `"configuration in force"`) {
 		t.Error("the node put a configuration in force though nothing was written")
 	}
 

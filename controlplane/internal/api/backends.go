@@ -41,11 +41,11 @@ func (v backendService) ReplaceBackends(ctx context.Context, req *fiberlbv1.Repl
 	if err != nil {
 		return nil, err
 	}
-	place, ok := backendKind.locate(out.config, names)
-	if !ok {
-		return nil, missingParent(poolPattern, names)
+	pool, err := poolKind.show(v.s, out.entry, names)
+	if err != nil {
+		return nil, err
 	}
-	return &fiberlbv1.ListBackendsResponse{Backends: place.children()}, nil
+	return &fiberlbv1.ListBackendsResponse{Backends: pool.GetBackends()}, nil
 }
 
 // replacement gives the backends that are asked for, with the names that they have or get.

@@ -50,7 +50,7 @@ func (k *kind[M]) get(ctx context.Context, s *Server, req *fiberlbv1.GetRequest)
 	if err != nil {
 		return none, s.answer(err)
 	}
-	return k.pick(s.complete(entry), names)
+	return k.show(s, entry, names)
 }
 
 // pick finds the object in a complete configuration.
@@ -115,25 +115,25 @@ func (k *kind[M]) create(ctx context.Context, s *Server, req createRequest, chil
 	if out.repeated {
 		before = nil
 	}
-	return k.created(out.config, parent, child, before)
+	return k.created(s, out.entry, parent, child, before)
 }
 
 // created finds the object that was just added: by its name or, where it got one in normalization, as the one that was not
 // there before and that holds what was asked for.
-func (k *kind[M]) created(config *fiberlbv1.LoadBalancerConfig, parent ids, asked M, before []string) (M, error) {
+func (k *kind[M]) created(s *Server, entry *store.Entry, parent ids, asked M, before []string) (M, error) {
 	if name := asked.GetName(); name != "" {
-		return k.pick(config, append(slices.Clone(parent), name))
+		return k.show(s, entry, append(slices.Clone(parent), name))
 	}
-	var new []M
-	if place, ok := k.locate(config, parent); ok {
+	var added []M
+	if place, ok := k.locate(s.complete(entry), parent); ok {
 		for _, child := range place.children() {
 			if !slices.Contains(before, child.GetName()) {
-				new = append(new, child)
+				added = append(added, child)
 			}
 		}
 	}
-	for _, child := range new {
-		if len(new) == 1 || holds(child.ProtoReflect(), asked.ProtoReflect()) {
+	for _, child := range added {
+		if len(added) == 1 || holds(child.ProtoReflect(), asked.ProtoReflect()) {
 			return child, nil
 		}
 	}
@@ -198,7 +198,7 @@ func (k *kind[M]) update(ctx context.Context, s *Server, req updateRequest, chil
 	if err != nil {
 		return none, err
 	}
-	return k.pick(out.config, names)
+	return k.show(s, out.entry, names)
 }
 
 // delete answers a Delete call.

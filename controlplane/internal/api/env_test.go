@@ -204,14 +204,14 @@ func (e *env) request(method, text string) (req, reply proto.Message) {
 	if descriptor == nil {
 		e.t.Fatalf("no method %s", method)
 	}
-	make := func(d protoreflect.MessageDescriptor) proto.Message {
+	fresh := func(d protoreflect.MessageDescriptor) proto.Message {
 		kind, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
 		if err != nil {
 			e.t.Fatal(err)
 		}
 		return kind.New().Interface()
 	}
-	req, reply = make(descriptor.Input()), make(descriptor.Output())
+	req, reply = fresh(descriptor.Input()), fresh(descriptor.Output())
 	mask := ""
 	if rest, ok := strings.CutPrefix(text, "mask: "); ok {
 		mask, text, _ = strings.Cut(rest, "\n")

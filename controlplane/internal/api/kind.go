@@ -31,6 +31,8 @@ type kind[M object] struct {
 	nameless bool
 	// locate finds where the children of a parent lie in the configuration; false where the parent does not exist.
 	locate func(config *fiberlbv1.LoadBalancerConfig, parent ids) (site[M], bool)
+	// fill puts one object of a load balancer into a frame; see show.
+	fill func(frame *fiberlbv1.LoadBalancerConfig, l *lb.LoadBalancer, names ids) bool
 	// adopt checks and fills in what a new object says about its parent; nil: nothing.
 	adopt func(child M, parent ids) error
 	// settle takes back what an update has overruled without saying so: defaults of before that mean nothing any more, and what
@@ -88,7 +90,7 @@ func findPolicy(config *fiberlbv1.LoadBalancerConfig, listener, name string) int
 }
 
 var listenerKind = &kind[*fiberlbv1.Listener]{
-	noun: "listener", field: "listener", form: listenerPattern, immutable: []protoreflect.Name{"name"},
+	noun: "listener", field: "listener", form: listenerPattern, fill: fillListener, immutable: []protoreflect.Name{"name"},
 	locate: func(config *fiberlbv1.LoadBalancerConfig, _ ids) (site[*fiberlbv1.Listener], bool) {
 		return site[*fiberlbv1.Listener]{
 			items: config.GetListeners(),
@@ -118,7 +120,7 @@ var listenerKind = &kind[*fiberlbv1.Listener]{
 }
 
 var poolKind = &kind[*fiberlbv1.Pool]{
-	noun: "pool", field: "pool", form: poolPattern, immutable: []protoreflect.Name{"name"},
+	noun: "pool", field: "pool", form: poolPattern, fill: fillPool, immutable: []protoreflect.Name{"name"},
 	locate: func(config *fiberlbv1.LoadBalancerConfig, _ ids) (site[*fiberlbv1.Pool], bool) {
 		return site[*fiberlbv1.Pool]{
 			items: config.GetPools(),
@@ -145,7 +147,7 @@ var poolKind = &kind[*fiberlbv1.Pool]{
 }
 
 var backendKind = &kind[*fiberlbv1.Backend]{
-	noun: "backend", field: "backend", form: backendPattern, immutable: []protoreflect.Name{"name"},
+	noun: "backend", field: "backend", form: backendPattern, fill: fillBackend, immutable: []protoreflect.Name{"name"},
 	locate: func(config *fiberlbv1.LoadBalancerConfig, parent ids) (site[*fiberlbv1.Backend], bool) {
 		i := findPool(config, parent[2])
 		if i < 0 {
@@ -160,7 +162,7 @@ var backendKind = &kind[*fiberlbv1.Backend]{
 }
 
 var healthCheckKind = &kind[*fiberlbv1.HealthCheck]{
-	noun: "health check", field: "health_check", form: healthCheckPattern, immutable: []protoreflect.Name{"name"},
+	noun: "health check", field: "health_check", form: healthCheckPattern, fill: fillHealthCheck, immutable: []protoreflect.Name{"name"},
 	nameless: true,
 	locate: func(config *fiberlbv1.LoadBalancerConfig, parent ids) (site[*fiberlbv1.HealthCheck], bool) {
 		i := findPool(config, parent[2])
@@ -195,7 +197,7 @@ var healthCheckKind = &kind[*fiberlbv1.HealthCheck]{
 }
 
 var policyKind = &kind[*fiberlbv1.L7Policy]{
-	noun: "policy", field: "l7_policy", form: policyPattern, immutable: []protoreflect.Name{"name", "listener_id"},
+	noun: "policy", field: "l7_policy", form: policyPattern, fill: fillPolicy, immutable: []protoreflect.Name{"name", "listener_id"},
 	locate: func(config *fiberlbv1.LoadBalancerConfig, parent ids) (site[*fiberlbv1.L7Policy], bool) {
 		if findListener(config, parent[2]) < 0 {
 			return site[*fiberlbv1.L7Policy]{}, false
@@ -245,7 +247,7 @@ func settlePolicy(target, source *fiberlbv1.L7Policy) {
 }
 
 var ruleKind = &kind[*fiberlbv1.L7Rule]{
-	noun: "rule", field: "l7_rule", form: rulePattern, immutable: []protoreflect.Name{"name"},
+	noun: "rule", field: "l7_rule", form: rulePattern, fill: fillPolicy, immutable: []protoreflect.Name{"name"},
 	nameless: true,
 	locate: func(config *fiberlbv1.LoadBalancerConfig, parent ids) (site[*fiberlbv1.L7Rule], bool) {
 		i := findPolicy(config, parent[2], parent[3])
@@ -261,7 +263,7 @@ var ruleKind = &kind[*fiberlbv1.L7Rule]{
 }
 
 var certificateKind = &kind[*fiberlbv1.Certificate]{
-	noun: "certificate", field: "certificate", form: certificatePattern, immutable: []protoreflect.Name{"name"},
+	noun: "certificate", field: "certificate", form: certificatePattern, fill: fillCertificate, immutable: []protoreflect.Name{"name"},
 	locate: func(config *fiberlbv1.LoadBalancerConfig, _ ids) (site[*fiberlbv1.Certificate], bool) {
 		return site[*fiberlbv1.Certificate]{
 			items: config.GetCertificates(),

@@ -87,7 +87,7 @@ func (v loadBalancerService) CreateLoadBalancer(ctx context.Context, req *fiberl
 	if err != nil {
 		return nil, err
 	}
-	return own(v.s.complete(after)), nil
+	return v.s.alone(after), nil
 }
 
 // createEntry writes a new load balancer, or tells whether it could; repeated requests get what the first one made.
@@ -181,7 +181,7 @@ func (v loadBalancerService) UpdateLoadBalancer(ctx context.Context, req *fiberl
 	if err != nil {
 		return nil, err
 	}
-	return own(out.config), nil
+	return v.s.alone(out.entry), nil
 }
 
 func (v loadBalancerService) DeleteLoadBalancer(ctx context.Context, req *fiberlbv1.DeleteRequest) (*emptypb.Empty, error) {

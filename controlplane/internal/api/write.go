@@ -51,9 +51,9 @@ type renamed struct{ path, name string }
 // name says what the request calls the object at a path of the configuration.
 func (e *edit) name(path, name string) { e.names = append(e.names, renamed{path, name}) }
 
-// outcome is the configuration after a write, as it is, or with validate_only would be, stored.
+// outcome is the load balancer after a write, as it is, or with validate_only would be, stored.
 type outcome struct {
-	config   *fiberlbv1.LoadBalancerConfig
+	entry    *store.Entry
 	repeated bool // the request was carried out before, and nothing was done now
 }
 
@@ -70,7 +70,7 @@ func (s *Server) write(ctx context.Context, w writing) (outcome, error) {
 			return err
 		}
 		if repeated, err := entry.FindRequest(request); repeated || err != nil {
-			out = outcome{s.complete(entry), true}
+			out = outcome{entry, true}
 			return err
 		}
 		e := &edit{config: editable(entry.LB), present: entry.LB}
@@ -91,7 +91,7 @@ func (s *Server) write(ctx context.Context, w writing) (outcome, error) {
 			return err
 		}
 		s.wrote(after.Revision)
-		out = outcome{s.complete(after), after.Repeated}
+		out = outcome{after, after.Repeated}
 		return nil
 	})
 	return out, err

@@ -48,24 +48,30 @@ func TestThresholds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex // guards what follows
 				turn, got := 0, []string(nil)
 				p := New(Config{Probe: func(context.Context, *Target) error {
+					mu.Lock()
+					defer mu.Unlock()
 					turn++
 					got = append(got, "")
 					return c.results[min(turn, len(c.results))-1]
 				}})
 				w := p.Watch(Target{Backend: addr, Monitor: addr, Check: tcpCheck()}, c.from, func(_ *Watch, v Verdict) {
+					mu.Lock()
+					defer mu.Unlock()
 					got[len(got)-1] = v.State.String()
 					if v.Reason != "" {
 						got[len(got)-1] += " " + v.Reason
 					}
 				})
 				synctest.Wait()
-				for len(got) < len(c.results) {
-					time.Sleep(time.Second)
-					synctest.Wait()
-				}
+				time.Sleep(time.Duration(len(c.results)-1) * 5 * time.Second)
 				w.Stop()
+				synctest.Wait()
+				mu.Lock()
+				defer mu.Unlock()
+				got = got[:len(c.results)]
 				if !slices.Equal(got, c.want) {
 					t.Errorf("reported %q, want %q", got, c.want)
 				}

@@ -128,7 +128,7 @@ func (c *conn) pump(h *half) {
 	}
 	ln, why := c.listener, cause(c.cause.Load())
 	ln.server.sweeper.remove(c)
-	if why == byPeers {
+	if c.ended.Load() == 2 { // both streams are whole, or broken in a way that the kernel has told both peers of
 		c.client.Close()
 		c.server.Close()
 	} else {

@@ -153,7 +153,7 @@ func TestBackendRemoval(t *testing.T) {
 	fresh := dial(t, vip)
 	ask(t, fresh, "on b")
 	wantReset(t, c)
-	if took := time.Since(began); took > maxTick/2 {
+	if took := time.Since(began); took < 50*time.Millisecond {
 		t.Errorf("the delay of 50ms took %s", took)
 	}
 	ask(t, fresh, "still on b")
@@ -165,7 +165,7 @@ func TestListenerRemoval(t *testing.T) {
 	w := newWorld(t, 1)
 	vip := newAddr(t)
 	addr := backend(t, echo)
-	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", 100*time.Millisecond, addr))
+	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", 2*time.Second, addr))
 	c := dial(t, vip)
 	ask(t, c, "1")
 	w.RemoveListener("l")
@@ -250,22 +250,19 @@ func TestIdleTimeout(t *testing.T) {
 	w := newWorld(t, 1)
 	vip := newAddr(t)
 	conf := listenerOn(vip)
-	conf.TCPIdleTimeout = 200 * time.Millisecond
+	conf.TCPIdleTimeout = 600 * time.Millisecond
 	serve, came := handed()
 	w.listen(t, "l", conf, w.pool(t, "p", time.Minute, backend(t, serve)))
 	silent, busy := dial(t, vip), dial(t, vip)
-	server := take(t, came)
-	other := take(t, came)
-	if server.RemoteAddr() == nil || other.RemoteAddr() == nil {
-		t.Fatal("no peers")
-	}
+	take(t, came)
+	take(t, came)
 	// Traffic in one direction alone keeps a connection.
 	stop := make(chan struct{})
 	go func() {
 		defer close(stop)
 		ticker := time.NewTicker(20 * time.Millisecond)
 		defer ticker.Stop()
-		for range 40 {
+		for range 60 {
 			<-ticker.C
 			if _, err := busy.Write([]byte("x")); err != nil {
 				return
@@ -330,26 +327,34 @@ func TestSockets(t *testing.T) {
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, echo)))
 	c := dial(t, vip)
 	ask(t, c, "1")
+	var sides []*net.TCPConn
 	for i := range w.sweeper.shards {
-		for conn := w.sweeper.shards[i].first; conn != nil; conn = conn.next {
-			for _, side := range []*net.TCPConn{conn.client, conn.server} {
-				raw, err := side.SyscallConn()
-				if err != nil {
-					t.Fatal(err)
-				}
-				raw.Control(func(fd uintptr) {
-					for _, o := range [][3]int{
-						{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1}, {unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-						{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60}, {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
-						{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
-					} {
-						if got, err := unix.GetsockoptInt(int(fd), o[0], o[1]); got != o[2] || err != nil {
-							t.Errorf("option %d/%d is %d, %v; want %d", o[0], o[1], got, err, o[2])
-						}
-					}
-				})
-			}
+		sh := &w.sweeper.shards[i]
+		sh.mu.Lock()
+		for conn := sh.first; conn != nil; conn = conn.next {
+			sides = append(sides, conn.client, conn.server)
 		}
+		sh.mu.Unlock()
+	}
+	if len(sides) != 2 {
+		t.Fatalf("there are %d sockets", len(sides))
+	}
+	for _, side := range sides {
+		raw, err := side.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) {
+			for _, o := range [][3]int{
+				{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1}, {unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+				{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60}, {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+				{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
+			} {
+				if got, err := unix.GetsockoptInt(int(fd), o[0], o[1]); got != o[2] || err != nil {
+					t.Errorf("option %d/%d is %d, %v; want %d", o[0], o[1], got, err, o[2])
+				}
+			}
+		})
 	}
 }
 
