@@ -192,7 +192,7 @@ func (d *Dataplane) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.DrainTimeout)
 	defer cancel()
 	if err := d.server.Close(ctx); err != nil {
-		d.logger.Warn("connections cut at the end of the drain", "timeout", d.cfg.DrainTimeout, "error", err)
+		d.logger.Warn("connections cut at the end of the drain", "timeout", d.cfg.DrainTimeout.String(), "error", err)
 	}
 }
 

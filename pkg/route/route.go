@@ -109,7 +109,7 @@ type compiled struct {
 	status     uint16
 	pools      []uint32 // indexes into Table.pools
 	upTo       []uint32 // sums of the weights of pools, each with its own included
-	location   template
+	location   *template
 }
 
 // Policies lists all policies by position, those among them that are skipped.

@@ -70,7 +70,7 @@ type Scratch struct {
 	request *Request
 
 	filled [groups]bool
-	first  []int32 // by slot: index into values, -1 for none
+	first  []int32 // by slot: 1 + index into values of its last, 0 for none
 	values []slotValue
 	text   []byte // decoded query parameters; keys in lower case
 
@@ -82,10 +82,11 @@ type Scratch struct {
 	many    [][]byte   // values of slots
 }
 
-// slotValue is one value of a slot, and where the one before it lies.
+// slotValue is one value of a slot, and 1 + the index of the one before it.
 type slotValue struct {
-	value []byte
-	next  int32
+	value    []byte
+	previous int32
+	slot     int32
 }
 
 // maxKept bounds what a Scratch keeps of each kind between requests, in elements.
@@ -94,6 +95,7 @@ const maxKept = 4096
 // Reset lets go of the last request, and of memory that only an uncommon
 // request needs.
 func (s *Scratch) Reset() {
+	s.empty()
 	s.request, s.table = nil, nil
 	s.one[0] = nil
 	s.values, s.many = trim(s.values), trim(s.many)
@@ -110,31 +112,43 @@ func trim[T any](list []T) []T {
 	return list[:0]
 }
 
-func (s *Scratch) begin(t *Table, r *Request) {
-	s.table, s.request = t, r
-	s.filled = [groups]bool{}
+// empty takes all values out of their slots, at the price of those there are
+// and not of the slots.
+func (s *Scratch) empty() {
+	for _, v := range s.values {
+		s.first[v.slot] = 0
+	}
 	s.values, s.text = s.values[:0], s.text[:0]
+	s.filled = [groups]bool{}
+}
+
+func (s *Scratch) begin(t *Table, r *Request) {
+	s.empty()
+	s.table, s.request = t, r
 	if n := len(t.slots.groups); len(s.first) < n {
 		s.first = make([]int32, n)
 	}
 }
 
-// chain gives the index of the last value of a slot, -1 where it has none.
-func (s *Scratch) chain(slot int32) int32 {
-	g := s.table.slots.groups[slot]
-	if !s.filled[g] {
+// valuesOf gives the values of a slot, the last one first, valid until the next
+// call.
+func (s *Scratch) valuesOf(slot int32) [][]byte {
+	if g := s.table.slots.groups[slot]; !s.filled[g] {
 		s.fill(g)
 	}
-	return s.first[slot]
+	i := s.first[slot]
+	if i == 0 {
+		return nil
+	}
+	s.many = s.many[:0]
+	for ; i != 0; i = s.values[i-1].previous {
+		s.many = append(s.many, s.values[i-1].value)
+	}
+	return s.many
 }
 
 func (s *Scratch) fill(g group) {
 	s.filled[g] = true
-	for slot, of := range s.table.slots.groups {
-		if of == g {
-			s.first[slot] = -1
-		}
-	}
 	switch g {
 	case groupFields:
 		if s.request.Fields != nil {
@@ -156,8 +170,8 @@ func (s *Scratch) fill(g group) {
 }
 
 func (s *Scratch) add(slot int32, value []byte) {
-	s.values = append(s.values, slotValue{value, s.first[slot]})
-	s.first[slot] = int32(len(s.values) - 1)
+	s.values = append(s.values, slotValue{value, s.first[slot], slot})
+	s.first[slot] = int32(len(s.values))
 }
 
 func (s *Scratch) fillFields(fields Fields) {

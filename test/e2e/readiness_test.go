@@ -125,8 +125,8 @@ func TestReadiness(t *testing.T) {
 	down := agent.await(t, "the backend died", vipIs(dead.listener.Addr().String(), false, "healthy backend"))
 	t.Logf("a backend that died made it unready after %s", down.at.Sub(began).Round(time.Millisecond))
 
-	heartbeats(t, agent)
 	removal(t, agent, node, file, good, dead)
+	heartbeats(t, agent)
 
 	began = time.Now()
 	node.Kill(t)
@@ -144,8 +144,8 @@ func TestReadiness(t *testing.T) {
 	connectAgent(t, node.Socket).await(t, "ready again", vipIs(good.listener.Addr().String(), true, ""))
 }
 
-// heartbeats wants silence never to last longer than promised. A busy machine delays reader and writer alike, so it is the
-// typical pause that counts, and the longest only by far.
+// heartbeats wants silence never to last longer than promised while nothing changes. A busy machine delays reader and writer
+// alike, so it is most pauses that count, and the longest only by far.
 func heartbeats(t *testing.T, a *agent) {
 	t.Helper()
 	drained := false
@@ -167,7 +167,7 @@ func heartbeats(t *testing.T, a *agent) {
 		}
 	}
 	t.Logf("longest pause of %d heartbeats: %s", beats, longest.Round(time.Millisecond))
-	if late > beats/2 || longest > 5*heartbeatLimit {
+	if late > beats/4 || longest > 5*heartbeatLimit {
 		t.Errorf("%d of %d heartbeats were later than %s, the longest %s", late, beats, heartbeatLimit, longest)
 	}
 }

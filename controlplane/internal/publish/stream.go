@@ -43,7 +43,7 @@ func (p *Publisher) Stream(stream agentv1.SnapshotService_StreamServer) error {
 		return err
 	}
 	s := p.newSession(h, addressOf(ctx), end)
-	s.log.Info("agent connected", "version", h.caps.Version(), "runs", h.version, "holds", len(h.held))
+	s.log.Info("agent connected", "version", h.caps.Version(), "runs", h.version.String(), "holds", len(h.held))
 	p.register(s)
 	defer p.unregister(s)
 	defer time.AfterFunc(waitWarning, func() { p.warnWaiting(s) }).Stop()

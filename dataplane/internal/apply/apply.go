@@ -195,7 +195,7 @@ func (a *Applier) apply(d *snapshot.Delta) (Result, error) {
 	a.cfg.Metrics.applied(&a.st, time.Since(started))
 	if changed+removed > 0 {
 		a.cfg.Logger.Info("configuration in force", "revision", d.Version.Revision, "changed", changed,
-			"removed", removed, "refused", len(a.st.faults), "took", time.Since(started).Round(time.Microsecond))
+			"removed", removed, "refused", len(a.st.faults), "took", time.Since(started).Round(time.Microsecond).String())
 	}
 	a.notify()
 	return Result{Version: a.st.version, Faults: a.st.sortedFaults()}, nil

@@ -221,7 +221,7 @@ func (r *Registry) logState(b *Backend, was health.State, now time.Time) {
 		level = hclog.Warn
 	}
 	r.log.Log(level, "backend is "+b.verdict.State.String(), "pool", b.id.pool, "backend", b.id.name, "address", b.id.addr,
-		"was", was, "for", now.Sub(b.since).Round(time.Millisecond), "reason", b.verdict.Reason)
+		"was", was.String(), "for", now.Sub(b.since).Round(time.Millisecond).String(), "reason", b.verdict.Reason)
 }
 
 // startServing begins a backend's slow start, unless its pool has none. A backend that came with its pool and is found up

@@ -16,7 +16,7 @@ import (
 func (a *app) drainCommand(drain bool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain NODE",
-		Short: "Have a node withdraw its VIPs and take no new connections",
+		Short: "Have a node withdraw its VIPs; connections that still arrive are served",
 		Args:  justOne("which node?"),
 	}
 	if !drain {
