@@ -11,7 +11,7 @@ import (
 
 // Limits of one load balancer.
 const (
-	MaxVIPs = 100
+	MaxVIPs         = 120
 	MaxListeners    = 1000
 	MaxPools        = 1000
 	MaxPolicies     = 10_000 // of all listeners together

@@ -75,7 +75,7 @@ func TestLimits(t *testing.T) {
 			for a := netip.MustParseAddr("2001:db8::"); len(l.VIPs) < MaxVIPs+1; a = a.Next() {
 				l.VIPs = append(l.VIPs, a)
 			}
-		}, "vips: there are 101, more than 100"},
+		}, "vips: there are 121, more than 120"},
 		{"listeners", func(l *LoadBalancer) {
 			for i := range MaxListeners {
 				l.Listeners = append(l.Listeners, &Listener{Info: named(i), Port: uint16(i + 1000), Protocol: ListenerTCP})

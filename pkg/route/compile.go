@@ -16,7 +16,7 @@ import (
 // An error names the policy and the rule that cannot be compiled; nothing that
 // pkg/lb let pass gives one.
 func Compile(policies []Policy, usable func(pool string) bool) (*Table, error) {
-	t := &Table{policies: slices.Clone(policies), root: none}
+	t := &Table{policies: slices.Clone(policies), root: none, work: tableWork}
 	slices.SortStableFunc(t.policies, func(a, b Policy) int { return cmp.Compare(a.Position, b.Position) })
 	t.skipped = make([]string, len(t.policies))
 	pools := make(map[string]bool)

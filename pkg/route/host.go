@@ -34,8 +34,11 @@ func NormalizeHost(dst, raw []byte) ([]byte, error) {
 		}
 		host = raw[:i]
 	}
-	if len(host) > 1 && host[len(host)-1] == '.' {
-		host = host[:len(host)-1]
+	if n := len(host); n > 0 && host[n-1] == '.' {
+		host = host[:n-1]
+		if n == 1 || host[n-2] == '.' {
+			return nil, ErrHost
+		}
 	}
 	if len(host) > lb.MaxText {
 		return nil, ErrHost

@@ -184,13 +184,13 @@ func (b *builder) choose(list []uint32, asked []subject) (best subject, ok bool)
 			}
 		}
 	}
-	left := make(map[subject]float64)
+	left := make(map[subject]int) // times the length of the list
 	for e, size := range sizes {
-		left[e.subject] += float64(size) * float64(size) / float64(len(list))
+		left[e.subject] += size * size
 	}
-	limit := float64(len(list) - max(scanned/2, len(list)/128))
+	limit := (len(list) - max(scanned/2, len(list)/128)) * len(list)
 	for s, n := range covered {
-		cost := left[s] + float64(len(list)-n)
+		cost := left[s] + (len(list)-n)*len(list)
 		if cost < limit || cost == limit && ok && before(s, best) {
 			best, limit, ok = s, cost, true
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/fiberlb/fiberlb/pkg/lb"
 )
 
 // place is where in a value a literal has to stand.
@@ -32,6 +34,10 @@ type literals struct {
 // maxAlternatives bounds a set of literals. Beyond it, running the regex is
 // no dearer than trying them.
 const maxAlternatives = 16
+
+// maxLiteral bounds each of them in octets. Only repetition makes longer ones,
+// as in "a{1000}".
+const maxLiteral = lb.MaxText
 
 // analyze finds what a value has to have for a regex to match it, and tells
 // whether that is all there is to the regex, so that it need never run. Regexes
@@ -244,13 +250,16 @@ func finite(re *syntax.Regexp) (set []string, ok bool) {
 	}
 }
 
-// cross joins each of a with each of b.
+// cross joins each of a with each of b, where that makes few and short ones.
 func cross(a, b []string) (set []string, ok bool) {
 	if len(a)*len(b) > maxAlternatives {
 		return nil, false
 	}
 	for _, x := range a {
 		for _, y := range b {
+			if len(x)+len(y) > maxLiteral {
+				return nil, false
+			}
 			set = append(set, x+y)
 		}
 	}

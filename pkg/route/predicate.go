@@ -30,11 +30,13 @@ type predicate struct {
 	place   place
 	one     []byte   // the literal where there is one only
 	set     [][]byte // the literals where there are several
-	// regex has to match besides the literals; nil where those say it all.
-	regex  *regexp.Regexp
-	prefix netip.Prefix // of RuleSourceIP
-	number uint16       // of RuleSSLVerifyResult
-	rule   int          // index into the policy's rules
+	// One of these has to match besides the literals; both are nil where those
+	// say it all.
+	automaton *automaton
+	regex     *regexp.Regexp // of what has no automaton
+	prefix    netip.Prefix   // of RuleSourceIP
+	number    uint16         // of RuleSSLVerifyResult
+	rule      int            // index into the policy's rules
 	// access is the condition by which an index finds the predicate, if any.
 	access literals
 }
@@ -70,16 +72,16 @@ func (t *Table) compileRule(index int, r *Rule) (predicate, error) {
 		}
 		return p, nil
 	}
-	err := p.compileComparison(r.Compare, r.Value)
+	err := p.compileComparison(r.Compare, r.Value, &t.work)
 	return p, err
 }
 
 // isFolded tells whether a subject has no case: requests have it in lower case.
 func isFolded(kind lb.RuleType) bool { return kind == lb.RuleHostName || kind == lb.RuleSSLConnSNI }
 
-func (p *predicate) compileComparison(compare lb.CompareType, value string) error {
+func (p *predicate) compileComparison(compare lb.CompareType, value string, work *int) error {
 	if compare == lb.Regex {
-		return p.compileRegex(value)
+		return p.compileRegex(value, work)
 	}
 	if isFolded(p.subject.kind) {
 		value = lowerString(value)
@@ -91,7 +93,7 @@ func (p *predicate) compileComparison(compare lb.CompareType, value string) erro
 	return nil
 }
 
-func (p *predicate) compileRegex(value string) error {
+func (p *predicate) compileRegex(value string, work *int) error {
 	if isFolded(p.subject.kind) {
 		value = "(?i)" + value
 	}
@@ -105,6 +107,9 @@ func (p *predicate) compileRegex(value string) error {
 	access, complete := analyze(parsed)
 	p.access = access
 	if !complete {
+		p.automaton = newAutomaton(parsed, work)
+	}
+	if !complete && p.automaton == nil {
 		if p.regex, err = regexp.Compile(value); err != nil {
 			return err
 		}
@@ -131,9 +136,9 @@ func (p *predicate) useAccess() {
 func (p *predicate) cost() int {
 	cost := 0
 	switch {
-	case p.regex != nil && p.place == anywhere:
-		cost = 40
 	case p.regex != nil:
+		cost = 40
+	case p.automaton != nil:
 		cost = 20
 	case p.place == within:
 		cost = 8
@@ -198,6 +203,9 @@ func (p *predicate) accepts(v []byte) bool {
 		} else if !p.anyStands(v) {
 			return false
 		}
+	}
+	if p.automaton != nil {
+		return p.automaton.match(v)
 	}
 	return p.regex == nil || p.regex.Match(v)
 }

@@ -99,6 +99,7 @@ type Table struct {
 	nodes  []node // the index; none where a scan is as fast
 	root   int32
 	marks  int // nodes that keep a mark in Scratch.seen
+	work   int // left for building automata
 }
 
 // compiled is a policy that is tried.

@@ -74,12 +74,12 @@ type Scratch struct {
 	values []slotValue
 	text   []byte // decoded query parameters; keys in lower case
 
-	work    []int32    // nodes of the index still to visit
-	cursors []cursor   // a heap of what is left of the posting lists
-	seen    []uint32   // by mark: the generation that visited the node last
-	current uint32     // generation
-	one     [1][]byte  // values of subjects that have just one
-	many    [][]byte   // values of slots
+	work    []int32   // nodes of the index still to visit
+	cursors []cursor  // a heap of what is left of the posting lists
+	seen    []uint32  // by mark: the generation that visited the node last
+	current uint32    // generation
+	one     [1][]byte // values of subjects that have just one
+	many    [][]byte  // values of slots
 }
 
 // slotValue is one value of a slot, and 1 + the index of the one before it.
@@ -159,11 +159,12 @@ func (s *Scratch) fill(g group) {
 	case groupDN:
 		if tls := s.request.TLS; tls != nil && tls.HasCert {
 			for _, a := range tls.Subject {
-				s.text = appendLower(s.text, []byte(a.Key))
-				if slot, ok := s.table.slots.dn[string(s.text)]; ok {
+				begin := len(s.text) // values of other groups may lie before
+				s.text = appendLower(s.text, a.Key)
+				if slot, ok := s.table.slots.dn[string(s.text[begin:])]; ok {
 					s.add(slot, a.Value)
 				}
-				s.text = s.text[:0]
+				s.text = s.text[:begin]
 			}
 		}
 	}
@@ -194,9 +195,9 @@ func (s *Scratch) fillFields(fields Fields) {
 	}
 }
 
-func appendLower(dst, p []byte) []byte {
-	for _, c := range p {
-		dst = append(dst, lowerASCII[c])
+func appendLower[T string | []byte](dst []byte, p T) []byte {
+	for i := range len(p) {
+		dst = append(dst, lowerASCII[p[i]])
 	}
 	return dst
 }

@@ -173,7 +173,7 @@ func TestUnmarshalSpellings(t *testing.T) {
 func TestUnmarshalFaults(t *testing.T) {
 	t.Parallel()
 	const text = `{
-		"nmae": "web", "name": ["a"], "name": "b", "zzzzzz": 1,
+		"nam": "web", "name": ["a"], "name": "b", "zzzzzz": 1,
 		"vips": "10.0.0.1", "enabled": "true", "labels": {"a": "b", "a": "c", "x.y": null, "l": []},
 		"listeners": [
 			{"port": -1, "protocol": "htpt", "tls_config": [], "tlsConfig": {}},
@@ -187,7 +187,7 @@ func TestUnmarshalFaults(t *testing.T) {
 	if !errors.As(err, &violations) {
 		t.Fatalf("%T: %v", err, err)
 	}
-	const want = `nmae: is not a known field; did you mean "name"?
+	const want = `nam: is not a known field; did you mean "name"?
 name: is a list, wants text
 name: is given twice, first in line 2; keep one of them
 zzzzzz: is not a known field; known are name, uid, etag, created_at, updated_at, description, labels, full_name, project, vips, node_selector, enabled, listeners, pools, l7_policies, certificates, status

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -59,7 +60,7 @@ func SplitYAML(b []byte) []YAMLDocument {
 
 func isMarker(line []byte, marker string) bool {
 	rest, ok := bytes.CutPrefix(line, []byte(marker))
-	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
+	return ok && (len(rest) == 0 || strings.IndexByte(" \t\r\n", rest[0]) >= 0)
 }
 
 // Parse reads the document. Scalars are kept as written; tags and keys that are not text are refused; aliases and the merge key
@@ -143,7 +144,7 @@ func boundShape(tokens token.Tokens) error {
 			run += 2
 		}
 		run = max(0, run-1)
-		wide := false
+		var wide bool
 		if last := len(flows) - 1; last >= 0 {
 			// Between brackets, "a: b" and an item left out are what the parser is slow with.
 			if t.Type == token.MappingValueType || t.Type == token.CollectEntryType && (flows[last].braces || t.Prev != nil && t.Prev.Type == token.CollectEntryType) {

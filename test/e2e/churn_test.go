@@ -115,7 +115,7 @@ func (c *churn) change() string {
 			{"load balancer added", c.addLB}, {"load balancer removed", c.removeLB},
 			{"listener added", c.addListener}, {"listener removed", c.removeListener}, {"listener disabled or enabled", c.toggleListener},
 			{"pool added", c.addPool}, {"pool removed", c.removePool}, {"algorithm changed", c.changeAlgorithm},
-			{"backends replaced", c.replaceBackends}, {"the steady pool's weights and other backends changed", c.churnSteady},
+			{"backends replaced", c.replaceBackends}, {"the steady pool's weights and other backends changed", c.churnSteady}, {"the steady listener's limit changed", c.limitSteady},
 		}
 		kind := kinds[c.random.IntN(len(kinds))]
 		if kind.make(lb) {
@@ -242,6 +242,16 @@ func (c *churn) churnSteady(lb *fiberlbv1.LoadBalancerConfig) bool {
 		}
 	}
 	lb.Pools[0].Backends = c.entries(kept)
+	c.apply(lb)
+	return true
+}
+
+// limitSteady changes what the steady listener's connections are not concerned by: a limit far away.
+func (c *churn) limitSteady(lb *fiberlbv1.LoadBalancerConfig) bool {
+	if lb.GetName() != steadyName {
+		return false
+	}
+	lb.Listeners[0].ConnectionLimit = uint32(10_000 + c.random.IntN(10_000))
 	c.apply(lb)
 	return true
 }

@@ -126,6 +126,12 @@ func TestReadiness(t *testing.T) {
 	t.Logf("a backend that died made it unready after %s", down.at.Sub(began).Round(time.Millisecond))
 
 	removal(t, agent, node, file, good, dead)
+	agent.await(t, "all that left the file is gone", func(r *agentv1.Readiness) error {
+		if len(r.GetVips()) != 2 {
+			return fmt.Errorf("VIPs %v", r.GetVips())
+		}
+		return nil
+	})
 	heartbeats(t, agent)
 
 	began = time.Now()

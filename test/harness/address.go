@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -43,11 +42,4 @@ func Endpoint(t testing.TB) netip.AddrPort {
 	t.Helper()
 	addr := Loopback()
 	return netip.AddrPortFrom(addr, Port(t, addr))
-}
-
-// Routable is an address of the network for documentation, RFC 5737, that nothing else in this process uses. Nothing routes to
-// it, and only an interface in a Namespace has it.
-func Routable() netip.Addr {
-	n := handed.Add(1)
-	return netip.MustParseAddr(fmt.Sprintf("203.0.113.%d", 1+n%254))
 }

@@ -17,8 +17,6 @@ type Backend struct {
 	Name string
 	Addr netip.AddrPort
 
-	connections atomic.Int64
-
 	mu       sync.Mutex // guards all below
 	listener net.Listener
 	conns    map[net.Conn]struct{}
@@ -59,9 +57,6 @@ func (b *Backend) Stop() {
 	}
 }
 
-// Connections is how many were made so far, those of health checks included.
-func (b *Backend) Connections() int64 { return b.connections.Load() }
-
 // YAML is the backend as an entry of a pool; more fields may follow, as ", weight: 2".
 func (b *Backend) YAML(more string) string {
 	return fmt.Sprintf("{name: %s, address: %s, port: %d%s}", b.Name, b.Addr.Addr(), b.Addr.Port(), more)
@@ -78,7 +73,6 @@ func (b *Backend) accept(listener net.Listener) {
 			_ = conn.Close()
 		} else {
 			b.conns[conn] = struct{}{}
-			b.connections.Add(1)
 			go b.serve(conn)
 		}
 		b.mu.Unlock()

@@ -130,9 +130,6 @@ func (p *Process) Wait(t testing.TB) int {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// PID is the process's number.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
-
 func (p *Process) code() int {
 	var exit *exec.ExitError
 	if errors.As(p.err, &exit) {

@@ -17,14 +17,8 @@ const (
 // condition's last error, which says what is still wrong, when Patience is over.
 func Until(t testing.TB, what string, condition func() error) time.Duration {
 	t.Helper()
-	return UntilWithin(t, Patience, what, condition)
-}
-
-// UntilWithin is Until with a limit that the test is about.
-func UntilWithin(t testing.TB, limit time.Duration, what string, condition func() error) time.Duration {
-	t.Helper()
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
@@ -36,27 +30,7 @@ func UntilWithin(t testing.TB, limit time.Duration, what string, condition func(
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %s: %v", what, limit, err)
-		}
-	}
-}
-
-// Throughout looks at a condition again and again for a while and fails the test as soon as it does not hold: for what must
-// not happen, which no other sign would end.
-func Throughout(t testing.TB, d time.Duration, what string, condition func() error) {
-	t.Helper()
-	end := time.NewTimer(d)
-	defer end.Stop()
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for {
-		if err := condition(); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		select {
-		case <-tick.C:
-		case <-end.C:
-			return
+			t.Fatalf("%s: not within %s: %v", what, Patience, err)
 		}
 	}
 }

@@ -95,7 +95,8 @@ func (s *Store) checkSizes(w *write) error {
 			return &TooLargeError{Object: objectName(w.key, c.childID), Size: len(c.value), Limit: s.limits.value}
 		}
 	}
-	// All claims are compared in the transaction that swaps the head, and comparisons cannot be spread over nested ones.
+	// All claims are compared in the transaction that swaps the head, and comparisons cannot be spread over nested ones;
+	// lb.MaxVIPs keeps below that, unless etcd's limit is configured lower.
 	if most := s.limits.txnOps - 8; len(w.claims) > most {
 		return fmt.Errorf("%d addresses are new, at most %d can be added in one change", len(w.claims), most)
 	}

@@ -227,9 +227,10 @@ func TestManyVIPs(t *testing.T) {
 	// 120 come and 120 go at once.
 	e = must[*Entry](t)(s.Update(t.Context(), e, normal(t, e.LB, manyVIPs(120, 240)), Request{}))
 	audit(t, s, true)
-	e = must[*Entry](t)(s.Update(t.Context(), e, normal(t, e.LB, manyVIPs(50, 240)), Request{}))
-	_, err := s.Create(t.Context(), normal(t, web(t, "b", "192.0.2.1"), manyVIPs(1000, 1121)), Request{})
-	if err == nil || !strings.Contains(err.Error(), "121 addresses are new, at most 120 can be added in one change") {
+	e = must[*Entry](t)(s.Update(t.Context(), e, normal(t, e.LB, manyVIPs(180, 300)), Request{}))
+	s.limits.txnOps = 60
+	_, err := s.Create(t.Context(), normal(t, web(t, "b", "192.0.2.1"), manyVIPs(1000, 1053)), Request{})
+	if err == nil || !strings.Contains(err.Error(), "53 addresses are new, at most 52 can be added in one change") {
 		t.Errorf("got %v", err)
 	}
 	if err := s.Delete(t.Context(), e, Request{}); err != nil {

@@ -253,7 +253,7 @@ func (a *app) plan(ctx context.Context, c *client, documents []config.Document) 
 	case len(failed) > 0:
 		return &placedError{errors.New(strings.Join(failed, "\n"))}
 	case len(all) > 0:
-		return exitCode(Changes)
+		return exitError(Changes)
 	}
 	return nil
 }

@@ -291,7 +291,7 @@ func TestTransportFaults(t *testing.T) {
 }
 
 // A writer that hands over what is written line by line.
-func lines(t *testing.T) (io.Writer, func() string) {
+func lines(t *testing.T) (io.WriteCloser, func() string) {
 	t.Helper()
 	reader, writer := io.Pipe()
 	t.Cleanup(func() { _ = reader.Close() })
@@ -314,7 +314,8 @@ func TestWatch(t *testing.T) {
 	var wg sync.WaitGroup
 	var r result
 	wg.Go(func() {
-		r = f.runTo(ctx, terminal{columns: 80}, nil, out, &errors, "get", "lb", "-w")
+		r = f.runTo(ctx, terminal{columns: 80}, nil, out, &errors, "get", "lb", "-w", "--timeout", "20s")
+		_ = out.Close()
 	})
 	expect := func(want ...string) {
 		t.Helper()
@@ -328,7 +329,7 @@ func TestWatch(t *testing.T) {
 		"off      127.0.0.21        active        disabled   2/2    2d",
 		"web      203.0.113.10,20…  ERROR         degraded   2/3    2d   pool app: 1 of …",
 		"shop/db  127.0.0.20        active        online     2/2    2d")
-	db := f.configs()[2]
+	db := proto.CloneOf(f.configs()[2])
 	db.Status.OperatingStatus = fiberlbv1.OperatingStatus_OPERATING_STATUS_ERROR
 	f.events <- &fiberlbv1.WatchResponse{Type: fiberlbv1.WatchEventType_WATCH_EVENT_TYPE_STATUS, Config: db}
 	expect("shop/db  127.0.0.20        active        ERROR      2/2    2d")
@@ -340,10 +341,16 @@ func TestWatch(t *testing.T) {
 	delete(f.lbs, "projects/default/loadBalancers/web")
 	f.mu.Unlock()
 	f.events <- &fiberlbv1.WatchResponse{}
-	expect("web      deleted", "shop/db  127.0.0.20  active        online     2/2    2d")
+	expect("web      deleted", "shop/db  127.0.0.20        active        online     2/2    2d")
+	// A longer name moves the columns.
+	wide := proto.CloneOf(db)
+	wide.Name, wide.FullName = "a-longer-name", "projects/shop/loadBalancers/a-longer-name"
+	f.events <- &fiberlbv1.WatchResponse{Type: fiberlbv1.WatchEventType_WATCH_EVENT_TYPE_CREATED, Config: wide}
+	expect("NAME                VIPS        PROVISIONING  OPERATING  NODES  AGE  REASON",
+		"shop/a-longer-name  127.0.0.20  active        ERROR      2/2    2d")
 	cancel()
 	wg.Wait()
-	if r.code != Failed || errors.String() != "fiberctl: the connection was lost; looking for a controller\nfiberctl: interrupted\n" {
+	if r.code != Done || errors.String() != "fiberctl: the connection was lost; looking for a controller\n" {
 		t.Errorf("%+v %q", r, errors.String())
 	}
 }
@@ -351,7 +358,7 @@ func TestWatch(t *testing.T) {
 func TestWatchFormats(t *testing.T) {
 	t.Parallel()
 	for format, want := range map[string]string{
-		"name": "projects/shop/loadBalancers/db\nprojects/shop/loadBalancers/db\n",
+		"name": strings.Repeat("projects/shop/loadBalancers/db\n", 2),
 		"json": `{"deleted":false,"load_balancer":{"name":"db"`,
 		"yaml": "---\nname: db\n",
 	} {

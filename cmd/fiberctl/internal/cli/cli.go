@@ -61,7 +61,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if a.client != nil {
 		a.client.close()
 	}
-	var code exitCode
+	var code exitError
 	switch {
 	case err == nil:
 		return Done
@@ -90,10 +90,15 @@ func (a *app) report(err error) string {
 	return "fiberctl: " + text
 }
 
-// exitCode ends a command that has said all there is to say.
-type exitCode int
+// exitError ends a command, which has said all there is to say, with a code.
+type exitError int
 
-func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+func (c exitError) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// hintError says on a second line what to do.
+type hintError struct{ text, hint string }
+
+func (e *hintError) Error() string { return e.text + "\n" + e.hint }
 
 // usageError is a fault of who typed the command.
 type usageError struct{ text string }

@@ -113,7 +113,7 @@ func serverList(text string) ([]string, error) {
 		if missing := (*net.AddrError)(nil); errors.As(err, &missing) && missing.Err == "missing port in address" {
 			host, port, err = strings.Trim(server, "[]"), defaultPort, nil
 		}
-		if err != nil || host == "" || port == "" || strings.ContainsAny(host, "/ ") {
+		if err != nil || host == "" || port == "" || strings.ContainsAny(server, "/ ") {
 			return nil, usagef("--server %q is not an address: give HOST:PORT, or several with commas", text)
 		}
 		servers = append(servers, net.JoinHostPort(host, port))

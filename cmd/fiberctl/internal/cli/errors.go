@@ -27,7 +27,7 @@ func (a *app) explain(err error) error {
 		}
 		return err
 	}
-	message := cleanLines(st.Message())
+	message := retried.ReplaceAllString(cleanLines(st.Message()), "")
 	switch st.Code() {
 	case codes.InvalidArgument:
 		if lines := violations(st); len(lines) > 0 {
@@ -83,6 +83,9 @@ func (a *app) explainDocument(err error, d *config.Document) error {
 	return &placedError{d.Fault(lb.Violation{Problem: a.explain(err).Error()})}
 }
 
+// retried is what gRPC puts before the last error of a call that it repeated.
+var retried = regexp.MustCompile(`^max retries exhausted: failed after \d+ attempts: rpc error: code = \w+ desc = `)
+
 // transport takes the words that matter out of gRPC's account of a connection that failed.
 var transport = regexp.MustCompile(`^.*desc = "(?:transport: )?(?:Error while dialing: )?(?:dial \w+ \S+?: )?(?:connect: )?(.*)"$`)
 
@@ -95,7 +98,7 @@ func (a *app) unavailable(message string) error {
 		} else if strings.Contains(cause[1], "reading server preface") {
 			remedy = "Perhaps it wants TLS: give --tls-cert, --tls-key and --tls-ca."
 		}
-		return fmt.Errorf("no controller answers at %s: %s\n%s", servers, cause[1], remedy)
+		return &hintError{fmt.Sprintf("no controller answers at %s: %s", servers, cause[1]), remedy}
 	}
 	if strings.HasPrefix(message, "error reading from server") || strings.HasPrefix(message, "closing transport") {
 		return fmt.Errorf("the controller at %s went away in the middle of the call", servers)
@@ -108,7 +111,7 @@ func (a *app) timedOut() error {
 	if a.client != nil {
 		servers = strings.Join(a.client.servers, ", ")
 	}
-	return fmt.Errorf("no answer from %s in time\nGive it longer with --timeout, or name another with --server or $FIBERLB_SERVER.", servers)
+	return &hintError{fmt.Sprintf("no answer from %s in time", servers), "Give it longer with --timeout, or name another with --server or $FIBERLB_SERVER."}
 }
 
 // cleanLines cleans text of several lines.

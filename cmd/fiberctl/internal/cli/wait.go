@@ -67,10 +67,12 @@ func (a *app) tooLate(ctx context.Context, w written, last *fiberlbv1.Rollout) e
 	case last.GetRevision() < w.revision:
 		return fmt.Errorf("%s: written, but the controller did not tell in time how its rollout goes", lbOf(w.name))
 	case last.GetNodes() == 0:
-		return fmt.Errorf("%s: written, but no node serves it: none is connected, or none has the labels that its node_selector wants\nSee 'fiberctl get nodes'.", lbOf(w.name))
+		return &hintError{lbOf(w.name) + ": written, but no node serves it: none is connected, or none has the labels that its node_selector wants", "See 'fiberctl get nodes'."}
 	}
-	return fmt.Errorf("%s: written, but only %d of %s run it after the time given\nSee 'fiberctl status'; wait longer with --timeout.",
-		lbOf(w.name), last.GetAcked(), plural(int(last.GetNodes()), "node"))
+	return &hintError{
+		fmt.Sprintf("%s: written, but only %d of %s run it after the time given", lbOf(w.name), last.GetAcked(), plural(int(last.GetNodes()), "node")),
+		"See 'fiberctl status'; wait longer with --timeout.",
+	}
 }
 
 // progress is one line of a terminal that is written over and over.

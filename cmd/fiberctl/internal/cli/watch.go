@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,8 +27,10 @@ type watcher struct {
 	format string
 	name   string // of what is watched
 
-	started bool                                     // what there is was printed
-	known   map[string]*fiberlbv1.LoadBalancerConfig // by full name, as last told
+	started   bool                                     // what there is was printed
+	connected bool                                     // this stream has told all there is
+	known     map[string]*fiberlbv1.LoadBalancerConfig // by full name, as last told
+	widths    []int                                    // of the table as it stands; nil before its head is printed
 }
 
 func (a *app) watch(ctx context.Context, k *kind, name string, o *getOptions) error {
@@ -55,20 +57,30 @@ func (a *app) watch(ctx context.Context, k *kind, name string, o *getOptions) er
 	defer cancel()
 	w := &watcher{a: a, k: k, format: o.format, name: name, known: map[string]*fiberlbv1.LoadBalancerConfig{}}
 	var pause backoff.Backoff
+	lost := false
 	for {
+		w.connected = false
 		err := w.follow(ctx, c)
-		if a.timeout > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if w.started && a.timeout > 0 && (errors.Is(ctx.Err(), context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded) {
 			return nil // as long as was asked for
+		}
+		if w.started && ctx.Err() != nil {
+			return nil // whoever looked has seen enough
 		}
 		// A controller that stops, or that answers again, is no reason to stop looking; one that never answered is.
 		if code := status.Code(err); ctx.Err() != nil || code != codes.Unavailable && code != codes.OutOfRange || !w.started {
 			return a.explain(err)
 		}
-		fmt.Fprintln(a.err, "fiberctl: the connection was lost; looking for a controller")
-		select {
-		case <-time.After(pause.Next()):
-		case <-ctx.Done():
-			return ctx.Err()
+		if w.connected {
+			lost = false
+			pause.Reset()
+		}
+		if !lost {
+			fmt.Fprintln(a.err, "fiberctl: the connection was lost; looking for a controller")
+		}
+		lost = true
+		if pause.Wait(ctx) != nil {
+			return nil
 		}
 	}
 }
@@ -92,7 +104,7 @@ func (w *watcher) follow(ctx context.Context, c *client) error {
 		switch event.GetType() {
 		case fiberlbv1.WatchEventType_WATCH_EVENT_TYPE_BOOKMARK:
 			if !complete {
-				complete = true
+				complete, w.connected = true, true
 				err = w.first(present)
 			}
 		case fiberlbv1.WatchEventType_WATCH_EVENT_TYPE_DELETED:
@@ -128,19 +140,16 @@ func (w *watcher) first(present map[string]*fiberlbv1.LoadBalancerConfig) error 
 	slices.SortFunc(configs, func(a, b *fiberlbv1.LoadBalancerConfig) int { return strings.Compare(a.GetFullName(), b.GetFullName()) })
 	if !w.started {
 		w.started = true
-		head, places := w.k.head(w.format == "wide")
-		var rows [][]table.Cell
-		for _, config := range configs {
-			w.known[config.GetFullName()] = config
-			rows = append(rows, pick(w.a.loadBalancerRow(config), places))
-		}
-		if w.isTable() {
-			for _, line := range table.Format(head, rows, w.a.terminal.columns) {
-				w.a.printf("%s\n", line)
+		if w.isTable() && len(configs) > 0 {
+			for _, config := range configs {
+				w.known[config.GetFullName()] = config
+			}
+			w.align()
+			for _, config := range configs {
+				w.printRow(config, false)
 			}
 			return nil
 		}
-		clear(w.known)
 	}
 	for _, config := range configs {
 		if err := w.tell(config); err != nil {
@@ -191,16 +200,42 @@ func (w *watcher) print(config *fiberlbv1.LoadBalancerConfig, gone bool) error {
 	return nil
 }
 
-// printRow prints a line of the table, aligned with what all others would be now.
+// align makes the columns wide enough for all that is known, and prints the head again where they have moved.
+func (w *watcher) align() {
+	head, places := w.k.head(w.format == "wide")
+	var rows [][]table.Cell
+	for _, config := range w.known {
+		rows = append(rows, pick(w.a.loadBalancerRow(config), places))
+	}
+	widths := table.Widths(head, rows, w.a.terminal.columns)
+	last := len(widths) - 1
+	fits := w.widths != nil
+	for i := range last {
+		fits = fits && widths[i] <= w.widths[i]
+	}
+	if fits {
+		return
+	}
+	// The last column takes all the room that is left: what comes later may be longer.
+	widths[last] = max(widths[last], w.a.terminal.columns-table.Total(widths[:last]))
+	if w.a.terminal.columns == 0 {
+		widths[last] = math.MaxInt16
+	}
+	w.widths = widths
+	titles := make([]table.Cell, len(head))
+	for i, c := range head {
+		titles[i].Text = c.Title
+	}
+	w.a.printf("%s\n", table.Line(head, titles, widths))
+}
+
+// printRow prints a line of the table.
 func (w *watcher) printRow(config *fiberlbv1.LoadBalancerConfig, gone bool) {
+	w.align()
 	head, places := w.k.head(w.format == "wide")
 	row := pick(w.a.loadBalancerRow(config), places)
 	if gone {
 		row = []table.Cell{row[0], {Text: "deleted"}}
 	}
-	rows := [][]table.Cell{row}
-	for _, other := range w.known {
-		rows = append(rows, pick(w.a.loadBalancerRow(other), places))
-	}
-	w.a.printf("%s\n", table.Line(head, row, table.Widths(head, rows, w.a.terminal.columns)))
+	w.a.printf("%s\n", table.Line(head, row, w.widths))
 }

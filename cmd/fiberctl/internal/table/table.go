@@ -84,6 +84,15 @@ func Widths(head []Column, rows [][]Cell, columns int) []int {
 	return widths
 }
 
+// Total is what columns of these widths take, with the blank room behind each.
+func Total(widths []int) int {
+	total := 0
+	for _, w := range widths {
+		total += w + gap
+	}
+	return total
+}
+
 // Line lays out one row in columns of the given widths. Blanks at its end are left out.
 func Line(head []Column, row []Cell, widths []int) string {
 	var b strings.Builder

@@ -50,12 +50,17 @@ func (l *List) Bind(base []byte) { l.base = base }
 // with other white space than one space before the value is entered in that form, so that it is so written.
 func (l *List) AddReceived(line, colon, value, valueEnd, end int) {
 	id := Lookup(l.base[line:colon])
-	if value == colon+2 && valueEnd == end-2 && l.base[colon+1] == ' ' {
-		l.entries = append(l.entries, entry{uint32(line), uint32(colon), uint32(valueEnd), id, received})
-	} else {
+	if value != colon+2 || valueEnd != end-2 || l.base[colon+1] != ' ' {
 		enter(l, id, l.base[line:colon], l.base[value:valueEnd], received|fromOwn)
 		return
 	}
+	n := len(l.entries)
+	if n == cap(l.entries) {
+		l.entries = append(l.entries, entry{})
+	}
+	l.entries = l.entries[:n+1]
+	e := &l.entries[n]
+	e.line, e.colon, e.end, e.id, e.flags = uint32(line), uint32(colon), uint32(valueEnd), id, received
 	l.seen |= 1 << id
 	l.live++
 }

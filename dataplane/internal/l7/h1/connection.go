@@ -37,6 +37,14 @@ type options struct {
 // it is taken for one.
 func readOptions(l *field.List) (o options) {
 	for i := l.First(field.Connection); i >= 0; i = l.Next(i, field.Connection) {
+		switch string(l.Value(i)) { // what nearly all messages say
+		case "keep-alive":
+			o.keepAlive = true
+			continue
+		case "close":
+			o.close = true
+			continue
+		}
 		for e, rest, more := field.NextElement(l.Value(i)); more; e, rest, more = field.NextElement(rest) {
 			switch {
 			case len(e) == 0:

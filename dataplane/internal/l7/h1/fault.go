@@ -5,7 +5,7 @@ package h1
 type Fault struct {
 	// Status is what to answer before closing: 400, 414, 417, 431, 501 or 505 for a request, 502 for a response.
 	Status int
-	// Reason is a word for logs and metrics; there are as many as the constants of this file name.
+	// Reason is a word for logs and metrics, one of Reasons.
 	Reason string
 }
 

@@ -59,7 +59,9 @@ func NewRules(limits Limits) (*Rules, error) {
 func (r *Rules) HeadSize() int { return maxEmptyLines*2 + r.limits.RequestLine + r.limits.HeaderBlock }
 
 // TrailerSize is how many unconsumed bytes Body.Next may need at once.
-func (r *Rules) TrailerSize() int { return max(r.limits.Trailers, maxSizeDigits+r.limits.ChunkExtension+2) }
+func (r *Rules) TrailerSize() int {
+	return max(r.limits.Trailers, maxSizeDigits+r.limits.ChunkExtension+2)
+}
 
 // maxEmptyLines bounds the empty lines before a request line that are skipped (RFC 9112 section 2.2).
 const maxEmptyLines = 4
