@@ -25,6 +25,9 @@ func BuildInfo() Build {
 	return buildFrom(info)
 }
 
+// VersionHeader is the gRPC metadata in which a controller tells its version with every answer.
+const VersionHeader = "fiberlb-version"
+
 // Version is the running binary's version on one line, for --version and for what a node reports.
 func Version() string { return BuildInfo().String() }
 

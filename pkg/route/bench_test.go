@@ -15,7 +15,7 @@ type spans struct{ names, values [][]byte }
 func (f *spans) Len() int                      { return len(f.names) }
 func (f *spans) At(i int) (name, value []byte) { return f.names[i], f.values[i] }
 
-func browserFields() *spans {
+var sharedFields = func() *spans {
 	f := &spans{}
 	for _, x := range [][2]string{
 		{"Host", "host7.example.com"}, {"User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"}, {"Accept", "text/html,*/*;q=0.8"},
@@ -25,12 +25,12 @@ func browserFields() *spans {
 		f.names, f.values = append(f.names, []byte(x[0])), append(f.values, []byte(x[1]))
 	}
 	return f
-}
+}()
 
 func benchRequest(host, path string) *Request {
 	return &Request{
 		Method: []byte("GET"), Host: []byte(host), Path: []byte(path), Query: []byte("page=2&sort=name+asc"),
-		Fields: browserFields(), Source: netip.MustParseAddr("192.0.2.9"), Port: 80,
+		Fields: sharedFields, Source: netip.MustParseAddr("192.0.2.9"), Port: 80,
 	}
 }
 
@@ -163,32 +163,92 @@ func TestNormalizingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestThousandsCostLittle guards the order of growth, by what is tried: a
-// request must not visit more than a few policies of ten thousand.
+// effort counts the nodes of the index that a request visits, and the policies
+// they lead to.
+func effort(t *Table, r *Request) (nodes, policies int) {
+	var s Scratch
+	s.begin(t, r)
+	s.start(t.marks)
+	s.visit(t.root)
+	for ; len(s.work) > 0; nodes++ {
+		n := &t.nodes[s.work[len(s.work)-1]]
+		s.work = s.work[:len(s.work)-1]
+		if n.branch != nil {
+			n.descend(&s)
+		}
+		policies += len(n.list)
+	}
+	return nodes, policies
+}
+
+// TestThousandsCostLittle guards the order of growth by what is tried, which no
+// busy machine changes: a request visits a few policies of ten thousand.
 func TestThousandsCostLittle(t *testing.T) {
 	t.Parallel()
 	for _, c := range benchCases(t, 10_000) {
-		var s Scratch
-		if d := c.table.Match(c.r, &s); d.Policy != c.want {
+		if d := c.table.Match(c.r, new(Scratch)); d.Policy != c.want {
 			t.Errorf("%s: policy %d, want %d", c.name, d.Policy, c.want)
-		}
-		s.start(c.table.marks)
-		s.visit(c.table.root)
-		nodes, candidates := 0, 0
-		for ; len(s.work) > 0; nodes++ {
-			n := &c.table.nodes[s.work[len(s.work)-1]]
-			s.work = s.work[:len(s.work)-1]
-			if n.branch != nil {
-				n.descend(&s)
-			}
-			candidates += len(n.list)
 		}
 		limit := 4 * scanned
 		if strings.HasPrefix(c.name, "hard") {
-			limit += 100 // the regexes, each a few nanoseconds
+			limit += 100 // the regexes, each some tens of nanoseconds
 		}
-		if nodes > 16 || candidates > limit {
-			t.Errorf("%s: %d nodes lead to %d policies", c.name, nodes, candidates)
+		if nodes, policies := effort(c.table, c.r); nodes > 16 || policies > limit {
+			t.Errorf("%s: %d nodes lead to %d policies", c.name, nodes, policies)
+		}
+	}
+}
+
+// TestEverySubjectIsIndexed has thousands of policies that only one kind of rule
+// tells apart, beside one that all have alike.
+func TestEverySubjectIsIndexed(t *testing.T) {
+	t.Parallel()
+	const n, chosen = 4_500, 4321
+	text := func(format string) func(int) string { return func(i int) string { return fmt.Sprintf(format, i) } }
+	for _, c := range []struct {
+		kind    lb.RuleType
+		compare lb.CompareType
+		key     string
+		value   func(int) string
+		edit    func(*Request)
+	}{
+		{lb.RuleHostName, lb.EndsWith, "", text(".tenant%d.example.com"), func(r *Request) { r.Host = []byte("www.tenant4321.example.com") }},
+		{lb.RuleHostName, lb.StartsWith, "", text("t%d."), func(r *Request) { r.Host = []byte("t4321.example.com") }},
+		{lb.RuleHostName, lb.Regex, "", text(`^T%d\.(dev|prod)\.example\.(com|org)$`), func(r *Request) { r.Host = []byte("t4321.prod.example.org") }},
+		{lb.RulePath, lb.EndsWith, "", text("/%d.html"), func(r *Request) { r.Path = []byte("/x/4321.html") }},
+		{lb.RulePath, lb.Contains, "", text("/item-%d/"), func(r *Request) { r.Path = []byte("/x/item-4321/y") }},
+		{lb.RulePath, lb.Regex, "", text("^/[a-z]+/(?i:item-%d)/"), func(r *Request) { r.Path = []byte("/x/Item-4321/y") }},
+		{lb.RuleHeader, lb.EqualTo, "X-Tenant", text("%d"), func(r *Request) { r.Fields = fields{{"x-tenant", "other"}, {"x-tenant", "4321"}} }},
+		{lb.RuleCookie, lb.StartsWith, "tenant", text("%d-"), func(r *Request) { r.Fields = fields{{"Cookie", "tenant=4321-a"}} }},
+		{lb.RuleQuery, lb.EqualTo, "id", text("%d"), func(r *Request) { r.Query = []byte("id=1234567&id=4%3321") }},
+		{lb.RuleFileType, lb.EqualTo, "", text("x%d"), func(r *Request) { r.Path = []byte("/a.x4321") }},
+		{lb.RuleSourceIP, lb.EqualTo, "", func(i int) string { return fmt.Sprintf("10.%d.%d.0/24", i/256, i%256) }, func(r *Request) {
+			r.Source = netip.MustParseAddr(fmt.Sprintf("::ffff:10.%d.%d.9", chosen/256, chosen%256))
+		}},
+		{lb.RuleSourceIP, lb.EqualTo, "", text("2001:db8:%d::/48"), func(r *Request) { r.Source = netip.MustParseAddr("2001:db8:4321::1%eth0") }},
+		{lb.RuleSSLConnSNI, lb.EqualTo, "", text("T%d.example.com"), func(r *Request) { r.TLS = &TLS{SNI: []byte("t4321.example.com")} }},
+		{lb.RuleSSLDNField, lb.EqualTo, "CN", text("user %d"), func(r *Request) {
+			r.TLS = &TLS{HasCert: true, Subject: []Attribute{{"cn", []byte("user 4321")}}}
+		}},
+	} {
+		policies := make([]Policy, n)
+		for i := range n {
+			policies[i] = Policy{Position: uint32(i), Action: lb.Reject, Rules: []Rule{
+				{Type: lb.RulePath, Compare: lb.StartsWith, Value: "/"},
+				{Type: c.kind, Compare: c.compare, Key: c.key, Value: c.value(i)},
+				{Type: lb.RuleMethod, Compare: lb.EqualTo, Value: "POST", Invert: true},
+			}}
+		}
+		table := mustCompile(t, policies, nil)
+		r := benchRequest("other.example", "/other")
+		c.edit(r)
+		var s Scratch
+		if got := table.Match(r, &s).Policy; got != chosen {
+			t.Errorf("%s %s: policy %d, want %d", c.kind, c.compare, got, chosen)
+		}
+		// Pieces of four octets tell numbers apart less well than whole ones do.
+		if nodes, candidates := effort(table, r); nodes > 32 || candidates > 6*scanned {
+			t.Errorf("%s %s: %d nodes lead to %d policies", c.kind, c.compare, nodes, candidates)
 		}
 	}
 }

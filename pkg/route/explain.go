@@ -119,7 +119,7 @@ func (p *predicate) saw(s *Scratch) (seen []Seen, more int) {
 	switch p.subject.kind {
 	case lb.RuleSourceIP:
 		if r.Source.IsValid() {
-			seen = append(seen, Seen{Value: r.Source.Unmap().String()})
+			seen = append(seen, Seen{Value: r.address().String()})
 		}
 		return seen, 0
 	case lb.RuleSSLConnHasCert:

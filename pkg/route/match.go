@@ -75,7 +75,7 @@ func (n *node) descend(s *Scratch) {
 		s.visit(n.branch.rest)
 	}
 	if n.subject.kind == lb.RuleSourceIP {
-		n.branch.nets.scan(s, s.request.Source.Unmap())
+		n.branch.nets.scan(s, s.request.address())
 		return
 	}
 	for _, v := range s.subjectValues(n.subject) {

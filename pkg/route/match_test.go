@@ -286,3 +286,39 @@ func TestCompileRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestScratchForgets(t *testing.T) {
+	t.Parallel()
+	m := maker{rand.New(rand.NewPCG(9, 9))}
+	table := mustCompile(t, m.policies(300), notOff)
+	// The generation is about to overflow, which must not make old marks look new.
+	s := Scratch{seen: make([]uint32, table.marks), current: ^uint32(0) - 20}
+	for i := range s.seen {
+		s.seen[i] = uint32(i % 20)
+	}
+	for range 60 {
+		r := m.request()
+		if got, want := table.Match(r, &s).Policy, oracle(table.Policies(), notOff, r); got != want {
+			t.Fatalf("policy %d, want %d", got, want)
+		}
+		s.Reset()
+		for _, v := range s.values[:cap(s.values)] {
+			if v.value != nil {
+				t.Fatal("a value of the last request is kept")
+			}
+		}
+	}
+	// What a huge request needed is not kept.
+	r := m.request()
+	r.Query = []byte(strings.Repeat("one=%41&", 10_000))
+	asks := mustCompile(t, []Policy{{Action: lb.Reject, Rules: []Rule{{Type: lb.RuleQuery, Compare: lb.EqualTo, Key: "one", Value: "B"}}}}, nil)
+	if got := asks.Match(r, &s).Policy; got != -1 || cap(s.values) < 10_000 {
+		t.Fatalf("policy %d, %d values", got, cap(s.values))
+	}
+	if s.Reset(); cap(s.values) > maxKept || cap(s.text) > maxKept {
+		t.Errorf("kept %d values, %d octets", cap(s.values), cap(s.text))
+	}
+	if got := asks.Match(&Request{Query: []byte("one=B")}, &s).Policy; got != 0 {
+		t.Errorf("policy %d after Reset", got)
+	}
+}

@@ -114,7 +114,9 @@ func (p *predicate) compileRegex(value string, work *int) error {
 			return err
 		}
 	}
-	if !access.folded {
+	// Looking for several literals anywhere takes longer than the automaton does.
+	slow := access.place == within && len(access.set) > 1 && p.automaton != nil
+	if !access.folded && !slow {
 		p.useAccess()
 	}
 	return nil
@@ -174,7 +176,7 @@ func (p *predicate) compares(s *Scratch) bool {
 		ext := extension(r.Path)
 		return ext != nil && p.accepts(ext)
 	case lb.RuleSourceIP:
-		return p.prefix.Contains(r.Source.Unmap())
+		return p.prefix.Contains(r.address())
 	case lb.RuleSSLConnSNI:
 		return r.TLS != nil && len(r.TLS.SNI) > 0 && p.accepts(r.TLS.SNI)
 	case lb.RuleSSLConnHasCert:

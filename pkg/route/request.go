@@ -55,3 +55,6 @@ func (r *Request) protocol() string {
 	}
 	return "http"
 }
+
+// address is the client's address as prefixes hold it.
+func (r *Request) address() netip.Addr { return r.Source.Unmap().WithZone("") }

@@ -224,7 +224,7 @@ vips: [127.0.0.10]
 listeners:
 - {name: frontend, port: 99999, protocol: tcp, default_pool_id: server}
 pools:
-- {name: servers, protocol: tcp, algoritm: maglev}
+- {name: servers, protocol: tcp, algorythm: maglev}
 `
 	d.block(bad)
 	_, err := config.Load("demo.yaml", []byte(bad), config.Options{})

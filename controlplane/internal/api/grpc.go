@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/fiberlb/fiberlb/pkg/adminhttp"
 	"github.com/fiberlb/fiberlb/pkg/canon"
 	"github.com/fiberlb/fiberlb/pkg/tlsid"
 )
@@ -58,6 +59,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	if err := authorize(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
+	_ = grpc.SetHeader(ctx, metadata.Pairs(adminhttp.VersionHeader, adminhttp.Version()))
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if m, ok := req.(proto.Message); ok && strings.HasPrefix(info.FullMethod, "/fiberlb.v1.") {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ const (
 	keepAliveTime      = 10 * time.Second
 	keepAliveTimeout   = 5 * time.Second
 	maxReconnectPause  = 5 * time.Second
+	// probeTimeout bounds each step of the handshake that looks for the reason of a silence.
+	probeTimeout = time.Second
 )
 
 // DialConfig says where etcd is and who asks.
@@ -69,23 +72,58 @@ func Dial(ctx context.Context, cfg DialConfig) (*clientv3.Client, error) {
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: timeout})},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("store: connect to etcd at %s: %w", strings.Join(cfg.Endpoints, ", "), unreachable(err))
+		return nil, fmt.Errorf("store: connect to etcd at %s: %w", strings.Join(cfg.Endpoints, ", "), cfg.unreachable(err, security))
 	}
 	// A linearizable read: an answer means that there is a leader, and that we may ask.
 	if _, err := client.Get(ctx, DefaultPrefix+"/", clientv3.WithCountOnly()); err != nil {
 		_ = client.Close()
-		return nil, fmt.Errorf("store: connect to etcd at %s: %w", strings.Join(cfg.Endpoints, ", "), unreachable(err))
+		return nil, fmt.Errorf("store: connect to etcd at %s: %w", strings.Join(cfg.Endpoints, ", "), cfg.unreachable(err, security))
 	}
 	return client, nil
 }
 
-// unreachable says in plain words that nobody answered in time.
-func unreachable(err error) error {
+// unreachable says in plain words that nobody answered in time and, where TLS
+// is the reason, which the client of etcd keeps to itself, what is wrong with it.
+func (c DialConfig) unreachable(err error, security *tls.Config) error {
 	err = clean(err)
-	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnavailable) {
-		return fmt.Errorf("%w: no answer in time; check the addresses, the TLS files, and that etcd has a leader (%w)", ErrUnavailable, err)
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnavailable) {
+		return err
 	}
-	return err
+	if security != nil {
+		for _, e := range c.Endpoints {
+			if fault := handshakeFault(e, security); fault != nil {
+				return fmt.Errorf("%w: TLS with %s: %w", ErrUnavailable, e, fault)
+			}
+		}
+	}
+	return fmt.Errorf("%w: no answer in time; check the addresses, the TLS files, and that etcd has a leader (%w)", ErrUnavailable, err)
+}
+
+// handshakeFault tries one handshake with an endpoint; nil where it works or
+// where there is nobody to try it with.
+func handshakeFault(endpoint string, security *tls.Config) error {
+	address := strings.TrimPrefix(endpoint, "https://")
+	if strings.Contains(address, "://") {
+		return nil
+	}
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: probeTimeout}, "tcp", address, security)
+	if opError := (*net.OpError)(nil); errors.As(err, &opError) && opError.Op == "dial" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// In TLS 1.3 a server that refuses our certificate says so after the handshake.
+	_ = conn.SetReadDeadline(time.Now().Add(probeTimeout))
+	_, err = conn.Read(make([]byte, 1))
+	if alert := tls.AlertError(0); errors.As(err, &alert) {
+		return err
+	}
+	if opError := (*net.OpError)(nil); errors.As(err, &opError) && opError.Op == "remote error" {
+		return err
+	}
+	return nil
 }
 
 func (c DialConfig) tls() (*tls.Config, error) {

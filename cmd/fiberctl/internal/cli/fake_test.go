@@ -22,6 +22,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
+	"github.com/fiberlb/fiberlb/pkg/adminhttp"
 	"github.com/fiberlb/fiberlb/pkg/lb"
 	"github.com/fiberlb/fiberlb/pkg/lbpb"
 	fiberlbv1 "github.com/fiberlb/fiberlb/proto/fiberlb/v1"
@@ -99,7 +100,7 @@ func (f *fake) intercept(ctx context.Context, req any, info *grpc.UnaryServerInf
 	if err != nil {
 		return nil, err
 	}
-	_ = grpc.SetHeader(ctx, metadata.Pairs(versionHeader, "v9.9.9"))
+	_ = grpc.SetHeader(ctx, metadata.Pairs(adminhttp.VersionHeader, "v9.9.9"))
 	return handler(ctx, req)
 }
 

@@ -9,9 +9,6 @@ import (
 	"github.com/fiberlb/fiberlb/pkg/adminhttp"
 )
 
-// versionHeader is the metadata in which a controller tells its version with every answer.
-const versionHeader = "fiberlb-version"
-
 func (a *app) versionCommand() *cobra.Command {
 	var only bool
 	cmd := &cobra.Command{
@@ -34,7 +31,7 @@ func (a *app) versionCommand() *cobra.Command {
 				return a.explain(err)
 			}
 			version := "it does not tell"
-			if values := header.Get(versionHeader); len(values) > 0 {
+			if values := header.Get(adminhttp.VersionHeader); len(values) > 0 {
 				version = clean(values[0])
 			}
 			a.printf("controller: %s\n", version)

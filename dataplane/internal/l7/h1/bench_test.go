@@ -180,6 +180,7 @@ func BenchmarkResponse(b *testing.B) {
 			if _, err := io.Copy(io.Discard, p.Body); err != nil {
 				b.Fatal(err)
 			}
+			p.Body.Close()
 		}
 	})
 }

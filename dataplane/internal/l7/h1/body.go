@@ -20,8 +20,8 @@ type Body struct {
 	extensions int   // bytes of chunk extensions so far
 	why        reason
 	rules      *Rules
-	trailers   *field.List
-	discarded  field.List // takes the trailers that nobody wants
+	trailers   *field.List // nil where nobody wants them
+	discarded  field.List  // takes those
 	block      block
 }
 
@@ -36,14 +36,11 @@ const (
 )
 
 func (b *Body) start(f Framing, of side, rules *Rules, trailers *field.List) {
-	discarded := b.discarded
-	discarded.Reset()
-	*b = Body{kind: f.Kind, side: of, left: f.Length, rules: rules, trailers: trailers, discarded: discarded}
-	if trailers == nil {
-		b.trailers = &b.discarded
+	b.discarded.Reset()
+	*b = Body{kind: f.Kind, side: of, left: f.Length, done: f.Empty(), rules: rules, trailers: trailers, discarded: b.discarded}
+	if trailers != nil {
+		trailers.Reset()
 	}
-	b.trailers.Reset()
-	b.done = f.Empty()
 }
 
 // Done tells whether the body has come to its end. What is left in the buffer then belongs to the next message.
@@ -121,7 +118,7 @@ func (b *Body) EOF() *Fault {
 
 // AppendEnd appends what ends a chunked message after all data of a done body: the last chunk, the trailers, the empty line.
 // Trailers lie in the buffer that the last Next was given, so this comes before that is reused.
-// A raw body without trailers has already given all that, and nothing is appended.
+// A raw body whose spans included all that needs nothing, and nothing is appended.
 func (b *Body) AppendEnd(dst []byte) []byte {
 	if b.endWritten {
 		return dst
@@ -222,9 +219,16 @@ func (b *Body) startChunk(size int64) {
 
 // trailerSection parses the trailers at the start of in. It consumes all of them at once or nothing.
 func (b *Body) trailerSection(in []byte) (n int, why reason) {
-	b.trailers.Bind(in)
-	n, why = b.block.parse(in, b.trailers, b.rules.trailerLimits())
+	l := b.trailers
+	if l == nil {
+		l = &b.discarded
+	}
+	l.Bind(in)
+	n, why = b.block.parse(in, l, b.rules.trailerLimits())
 	b.done = why == ok
+	if l != b.trailers && why != more {
+		l.Reset()
+	}
 	return n, pending(why)
 }
 

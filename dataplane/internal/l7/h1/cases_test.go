@@ -132,7 +132,7 @@ var requestCases = []wireCase{
 	{name: "bare LF ends a field", raw: get + "X: b\nY: c\r\n\r\n", want: "!bare_lf", status: 400},
 	{name: "bare LF ends the head", raw: get + "\n", want: "!bare_lf"},
 	{name: "bare CR ends a field", raw: get + "X: b\rY: c\r\n\r\n", want: "!bare_cr"},
-	{name: "CR CR LF", raw: get + "X: b\r\r\n\r\n", want: "!bare_cr"},
+	{name: "CR twice, LF", raw: get + "X: b\r\r\n\r\n", want: "!bare_cr"},
 	{name: "bare CR ends the head", raw: get + "\rX: b\r\n\r\n", want: "!bare_cr"},
 	{name: "NUL in value", raw: get + "X: a\x00b\r\n\r\n", want: "!nul_byte", status: 400},
 	{name: "control in value", raw: get + "X: aaaaaaaaaaaaaaaaaaaa\x01b\r\n\r\n", want: "!control_byte"},

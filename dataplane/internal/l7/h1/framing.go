@@ -6,8 +6,6 @@ import (
 	"github.com/fiberlb/fiberlb/dataplane/internal/l7/field"
 )
 
-var framingFields = field.SetOf(field.ContentLength, field.TransferEncoding)
-
 // readFraming reads what Content-Length and Transfer-Encoding say, for either side, and refuses every message that another
 // implementation could frame differently (RFC 9112 sections 6 and 11.2). NoBody means that neither is there.
 func readFraming(l *field.List, minor uint8) (f Framing, why reason) {

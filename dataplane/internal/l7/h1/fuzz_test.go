@@ -34,6 +34,7 @@ func oracleResponse(method, raw string) (out feed, accepted bool) {
 	if err != nil {
 		return feed{}, false
 	}
+	defer p.Body.Close()
 	body, err := io.ReadAll(p.Body)
 	if err != nil {
 		return feed{}, false

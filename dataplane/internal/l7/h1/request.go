@@ -321,7 +321,8 @@ func (r *Request) AcceptsTrailers() bool {
 	return false
 }
 
-// StartBody readies b for the body of r. The trailers of a chunked body go into that list, which may be nil where nobody wants them.
+// StartBody readies b for the body of r. The trailers of a chunked body go into that list; where it is nil they are checked and
+// dropped.
 func (r *Request) StartBody(b *Body, trailers *field.List) {
 	b.start(r.Framing, ofRequest, r.rules, trailers)
 }

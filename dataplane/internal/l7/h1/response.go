@@ -192,7 +192,8 @@ func (r *Response) KeepAliveTimeout() (seconds int) {
 	return 0
 }
 
-// StartBody readies b for the body of r. The trailers of a chunked body go into that list, which may be nil where nobody wants them.
+// StartBody readies b for the body of r. The trailers of a chunked body go into that list; where it is nil they are checked and
+// dropped.
 func (r *Response) StartBody(b *Body, trailers *field.List) {
 	b.start(r.Framing, ofResponse, r.rules, trailers)
 }

@@ -121,7 +121,7 @@ func validIPv6(a []byte) bool {
 			n++
 		}
 		if n < len(a) && a[n] == '.' {
-			return validIPv4(a) && (groups == 6 || compressed && groups < 6)
+			return validIPv4(a) && (compressed && groups < 6 || !compressed && groups == 6)
 		}
 		if n == 0 || n > 4 {
 			return false
@@ -141,7 +141,7 @@ func validIPv6(a []byte) bool {
 			return false
 		}
 	}
-	return groups == 8 || compressed && groups < 8
+	return compressed && groups < 8 || !compressed && groups == 8
 }
 
 func validIPv4(a []byte) bool {

@@ -218,7 +218,7 @@ func TestConnectAllowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for raw, want := range map[string]string{
-		"CONNECT a:443 HTTP/1.1\r\nHost: b\r\n\r\n":         "CONNECT a:443 a:443",
+		"CONNECT a:443 HTTP/1.1\r\nHost: b\r\n\r\n":         "CONNECT a:443 " + "a:443",
 		"CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]\r\n\r\n": "CONNECT [::1]:443 [::1]:443",
 		"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n":             "bad_target",
 		"CONNECT a: HTTP/1.1\r\nHost: a\r\n\r\n":            "bad_target",
@@ -271,6 +271,11 @@ func TestForbiddenTrailers(t *testing.T) {
 		if want := "0\r\nX-Sum: 1\r\nGrpc-Status: 0\r\n\r\n"; string(b.AppendEnd(nil)) != want {
 			t.Errorf("%q, want %q", b.AppendEnd(nil), want)
 		}
+	}
+	var dropped Body
+	dropped.start(Framing{Kind: Chunked}, ofResponse, &defaultRules, nil)
+	if _, n, fault := dropped.Next(raw); fault != nil || n != len(raw) || string(dropped.AppendEnd(nil)) != emptyEnd {
+		t.Errorf("unwanted trailers: %q, %v", dropped.AppendEnd(nil), fault)
 	}
 	if !ForbiddenTrailer(field.Host) || ForbiddenTrailer(field.Other) {
 		t.Error("ForbiddenTrailer")
