@@ -29,7 +29,7 @@ func checkRegex(tb testing.TB, kind lb.RuleType, regex string, text []byte) {
 	if isFolded(kind) {
 		plain = "(?i)" + regex
 	}
-	want := regexp.MustCompile(plain).Match(text)
+	want := oracleRegex(plain).Match(text)
 	if got := p.accepts(text); got != want {
 		tb.Fatalf("%q on %q: %t, want %t; %+v", regex, text, got, want, p.access)
 	}
@@ -81,7 +81,7 @@ func (m maker) text() []byte {
 func TestRegexesAgainstPackageRegexp(t *testing.T) {
 	t.Parallel()
 	m := maker{rand.New(rand.NewPCG(11, 11))}
-	for range 4_000 {
+	for range 2_500 {
 		regex := m.regex(m.IntN(5))
 		for range 6 {
 			checkRegex(t, lb.RulePath, regex, m.text())
@@ -91,7 +91,7 @@ func TestRegexesAgainstPackageRegexp(t *testing.T) {
 		}
 	}
 	for _, regex := range regexes {
-		for range 60 {
+		for range 30 {
 			checkRegex(t, lb.RuleHeader, regex, m.text())
 			checkRegex(t, lb.RulePath, regex, []byte(m.path()))
 			checkRegex(t, lb.RuleHostName, regex, []byte(m.host()))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/fiberlb/fiberlb/pkg/lb"
 )
@@ -88,6 +89,17 @@ func oracleUnescape(s string) string {
 	})
 }
 
+var oracleRegexes sync.Map // by expression
+
+func oracleRegex(s string) *regexp.Regexp {
+	if re, ok := oracleRegexes.Load(s); ok {
+		return re.(*regexp.Regexp)
+	}
+	re := regexp.MustCompile(s)
+	oracleRegexes.Store(s, re)
+	return re
+}
+
 func oracleRule(rule Rule, r *Request) bool {
 	return oracleCompares(rule, r) != rule.Invert
 }
@@ -114,7 +126,7 @@ func oracleCompares(rule Rule, r *Request) bool {
 		lb.StartsWith: func(v string) bool { return strings.HasPrefix(v, want) },
 		lb.EndsWith:   func(v string) bool { return strings.HasSuffix(v, want) },
 		lb.Contains:   func(v string) bool { return strings.Contains(v, want) },
-		lb.Regex:      func(v string) bool { return regexp.MustCompile(want).MatchString(v) },
+		lb.Regex:      func(v string) bool { return oracleRegex(want).MatchString(v) },
 	}[rule.Compare]
 	return slices.ContainsFunc(oracleValues(rule, r), compare)
 }

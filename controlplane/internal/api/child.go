@@ -249,7 +249,7 @@ func (k *kind[M]) free(config *fiberlbv1.LoadBalancerConfig, names ids, cascade 
 	}
 	if k.dependents != nil {
 		if dependents := k.dependents(config, name, cascade); len(dependents) > 0 {
-			return precondition("%s %q: has %s; delete them first, or all at once with cascade", k.noun, k.form.format(names), strings.Join(dependents, ", "))
+			return precondition("%s %q: has %s; delete them first, or all at once with cascade (fiberctl delete --cascade)", k.noun, k.form.format(names), strings.Join(dependents, ", "))
 		}
 	}
 	return nil

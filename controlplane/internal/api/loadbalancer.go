@@ -216,7 +216,7 @@ func (s *Server) deleteEntry(ctx context.Context, names ids, req *fiberlbv1.Dele
 		return etagMismatch(loadBalancerNoun, req.GetName(), req.GetEtag(), present)
 	}
 	if has := contents(entry.LB); has != "" && !req.GetCascade() {
-		return precondition("%s %q: has %s; delete them first, or all at once with cascade", loadBalancerNoun, req.GetName(), has)
+		return precondition("%s %q: has %s; delete them first, or all at once with cascade (fiberctl delete --cascade)", loadBalancerNoun, req.GetName(), has)
 	}
 	if req.GetValidateOnly() {
 		return nil

@@ -100,8 +100,13 @@ func (a *app) unavailable(message string) error {
 		}
 		return &hintError{fmt.Sprintf("no controller answers at %s: %s", servers, cause[1]), remedy}
 	}
-	if strings.HasPrefix(message, "error reading from server") || strings.HasPrefix(message, "closing transport") {
-		return fmt.Errorf("the controller at %s went away in the middle of the call", servers)
+	if strings.HasPrefix(message, "error reading from server") || strings.HasPrefix(message, "closing transport") || strings.Contains(message, "broken pipe") {
+		problem := fmt.Sprintf("the controller at %s went away in the middle of the call", servers)
+		if a.tls.Cert != "" {
+			// A server that refuses our certificate says so after the handshake, and the words may get lost.
+			return &hintError{problem, "If it does so every time: is the certificate of --tls-cert signed by an authority that the controller trusts?"}
+		}
+		return errors.New(problem)
 	}
 	return fmt.Errorf("the controller at %s cannot serve this now: %s", servers, message)
 }
