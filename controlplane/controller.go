@@ -121,7 +121,7 @@ func (c *Controller) Run(ctx context.Context) error {
 
 func (c *Controller) run(ctx context.Context) error {
 	g := newGroup(ctx)
-	defer g.stop()
+	defer func() { _ = g.stop() }()
 
 	grpcListener, err := net.Listen("tcp", c.cfg.Listen)
 	if err != nil {

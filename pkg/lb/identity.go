@@ -236,8 +236,8 @@ func (d *digest) sum() string { return hex.EncodeToString(d.hash.Sum(nil)[:16]) 
 func writeString(w io.Writer, s string) {
 	var size [4]byte
 	binary.BigEndian.PutUint32(size[:], uint32(len(s)))
-	w.Write(size[:])
-	io.WriteString(w, s)
+	_, _ = w.Write(size[:]) // a hash takes everything
+	_, _ = io.WriteString(w, s)
 }
 
 // Etag identifies the content of the load balancer with all that is in it, as

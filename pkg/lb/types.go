@@ -241,7 +241,7 @@ func (k PrivateKey) String() string {
 }
 
 // Format hides the key from the verbs that do not ask for String, %d among them.
-func (k PrivateKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
+func (k PrivateKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // SealedKey is a private key under envelope encryption, as the store keeps it.
 // Its bytes are opaque here.

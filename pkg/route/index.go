@@ -255,7 +255,7 @@ func reverse(s string) string {
 	return string(b)
 }
 
-// follow adds the children that a value leads to to the work of s.
+// follow adds the children that a value leads to, for s to work on.
 func (br *branch) follow(s *Scratch, v []byte) {
 	if br.whole != nil {
 		if id, ok := br.whole[string(v)]; ok {

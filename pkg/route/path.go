@@ -3,6 +3,7 @@ package route
 import (
 	"bytes"
 	"errors"
+	"strings"
 )
 
 // Faults of a path that has no normal form.
@@ -23,7 +24,7 @@ var octets = func() (class [256]uint8) {
 	for c := range class {
 		switch {
 		case c <= ' ' || c == 0x7f || c == '?' || c == '#' || c == '%':
-		case isUnreserved(byte(c)) || bytes.IndexByte([]byte("/:@!$&'()*+,;="), byte(c)) >= 0:
+		case isUnreserved(byte(c)) || strings.IndexByte("/:@!$&'()*+,;=", byte(c)) >= 0:
 			class[c] = octetPlain
 		default:
 			class[c] = octetEncoded

@@ -80,7 +80,7 @@ func TestMutualTLS(t *testing.T) {
 			strangers = append(strangers, refused)
 		}
 		for _, stranger := range strangers {
-			stranger.AwaitLog(t, 0, "waiting for etcd", etcd, "TLS files")
+			stranger.AwaitLog(t, 0, "waiting for etcd", etcd, "unknown authority")
 		}
 	})
 	t.Run("REST", func(t *testing.T) {

@@ -22,7 +22,6 @@ type crud struct {
 	object, other, whole string
 	mask, change, path   string // a mask with the object that carries its values; path of the field that changes
 	wild                 string // parent with wildcards
-	free                 string // call to make before deletion
 }
 
 func kinds(t *testing.T) []crud {

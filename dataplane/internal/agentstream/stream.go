@@ -109,16 +109,14 @@ func (c *Client) Run(ctx context.Context) error {
 		err := c.stream(ctx, target)
 		c.cfg.Metrics.disconnected()
 		if ctx.Err() != nil {
-			return nil
+			break
 		}
 		if time.Since(began) > settled {
 			wait.Reset()
 		}
 		c.cfg.Logger.Warn("no stream to controller; the configuration in force stays", "controller", target,
 			"error", words(err))
-		if wait.Wait(ctx) != nil {
-			return nil
-		}
+		_ = wait.Wait(ctx) // the loop ends with ctx
 	}
 	return nil
 }

@@ -191,9 +191,9 @@ func (w *Watch) pause(now time.Time) time.Duration {
 	if w.next.IsZero() {
 		h := fnv.New64a()
 		text, _ := w.target.Monitor.MarshalBinary()
-		h.Write(text)
-		part := time.Duration(h.Sum64() % 1024)
-		w.next = now.Add(interval/2 + interval/2*part/1024)
+		_, _ = h.Write(text)
+		part := int64(h.Sum64() % 1024)
+		w.next = now.Add(interval/2 + time.Duration(int64(interval/2)*part/1024))
 		return w.next.Sub(now)
 	}
 	w.next = w.next.Add(interval)

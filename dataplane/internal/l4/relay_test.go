@@ -3,7 +3,6 @@ package l4
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"hash"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -216,7 +215,7 @@ func random(seed uint64, size int64) io.Reader {
 }
 
 func sum(r io.Reader) string {
-	var h hash.Hash = sha256.New()
+	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {
 		return err.Error()
 	}

@@ -12,7 +12,8 @@
 // A buffer of Rules.HeadSize bytes holds every head that the rules allow; most fit in 4 KiB.
 //
 // Parsing is strict: whatever two implementations could frame in two ways is refused (see the table in the tests). The
-// verdict does not depend on how the bytes were cut into reads.
+// verdict does not depend on how the bytes were cut into reads, though a faulty line that trickles in may only be refused at
+// its end, or at the limit: what is known of an unfinished line is not looked at again.
 //
 // # Framing and persistence
 //

@@ -252,8 +252,50 @@ func TestLimits(t *testing.T) {
 	if got := readRequest(rules, raw[:len(raw)-1], false); got.fault != "more" {
 		t.Error(got)
 	}
+	if got := readRequest(rules, raw[:len(raw)-4]+strings.Repeat("b", 4), false); got.fault != "header_too_large" {
+		t.Error(got)
+	}
 	if got := readRequest(rules, raw[:len(raw)-4]+"b\r\n\r\n", false); got.fault != "header_too_large" {
 		t.Error(got)
+	}
+}
+
+// TestTrickle shows that an unfinished line is not read again with every byte that arrives: what was seen of it is changed in between,
+// and that goes unnoticed until the line ends.
+func TestTrickle(t *testing.T) {
+	t.Parallel()
+	for _, start := range []string{"GET /abc", get + "X: abc"} {
+		var r Request
+		r.Reset(nil)
+		buf := []byte(start)
+		for i := range 3 {
+			if n, fault := r.Parse(buf); n != 0 || fault != nil {
+				t.Fatalf("%q: %d, %v", buf, n, fault)
+			}
+			buf = append(buf, byte('d'+i))
+			buf[len(start)-1] = 0
+		}
+		if _, fault := r.Parse(append(buf, '\n')); fault == nil || fault.Reason != "nul_byte" {
+			t.Errorf("%q: %v", buf, fault)
+		}
+	}
+}
+
+func TestTargetBytes(t *testing.T) {
+	t.Parallel()
+	for c := range 256 {
+		allowed := c > ' ' && c < 0x7f && c != '#'
+		for at := range 20 {
+			target := []byte(strings.Repeat("/~!\"", 5))
+			target[at] = byte(c)
+			want := at
+			if allowed {
+				want = len(target)
+			}
+			if got := targetLen(target); got != want {
+				t.Errorf("byte %#x at %d: %d", c, at, got)
+			}
+		}
 	}
 }
 
