@@ -56,7 +56,7 @@ func TestDecodeHealthCheckRefuses(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
-			wantRefusal(t, spoiled(t, EncodeHealthCheck("x", testHealthCheck()), message(new(agentv1.HealthCheckResource)), spoil), want)
+			wantRefusal(t, spoiled(t, EncodeHealthCheck("x", testHealthCheck()), new(agentv1.HealthCheckResource), spoil), want)
 		})
 	}
 }
@@ -90,7 +90,7 @@ func TestDecodePoolRefuses(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
-			wantRefusal(t, spoiled(t, EncodePool("x", testPool()), message(new(agentv1.PoolResource)), spoil), want)
+			wantRefusal(t, spoiled(t, EncodePool("x", testPool()), new(agentv1.PoolResource), spoil), want)
 		})
 	}
 }
@@ -113,7 +113,7 @@ func TestDecodeListenerRefuses(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
-			wantRefusal(t, spoiled(t, EncodeListener("x", testListener()), message(new(agentv1.ListenerResource)), spoil), want)
+			wantRefusal(t, spoiled(t, EncodeListener("x", testListener()), new(agentv1.ListenerResource), spoil), want)
 		})
 	}
 }

@@ -106,7 +106,7 @@ func (c *Client) Run(ctx context.Context) error {
 	for next := rand.IntN(n); ctx.Err() == nil; next = (next + 1) % n {
 		target := c.cfg.Controllers[next]
 		began := time.Now()
-		err := c.stream(ctx, target)
+		ended := c.stream(ctx, target)
 		c.cfg.Metrics.disconnected()
 		if ctx.Err() != nil {
 			break
@@ -115,10 +115,10 @@ func (c *Client) Run(ctx context.Context) error {
 			wait.Reset()
 		}
 		c.cfg.Logger.Warn("no stream to controller; the configuration in force stays", "controller", target,
-			"error", words(err))
+			"error", words(ended))
 		_ = wait.Wait(ctx) // the loop ends with ctx
 	}
-	return nil
+	return nil //nolint:nilerr // a stream that ended is no error of the loop
 }
 
 // words strips gRPC's wrapping from an error.

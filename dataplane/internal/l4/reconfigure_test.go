@@ -71,7 +71,7 @@ func TestReconfigureUnderLoad(t *testing.T) {
 		pool := w.registry.Pool("p")
 		switch r.IntN(5) {
 		case 0:
-			pool = w.pool(t, "p", time.Minute, subset...)
+			w.pool(t, "p", time.Minute, subset...)
 		case 1:
 			conf := listenerOn(stable)
 			conf.TCPIdleTimeout = time.Duration(30+r.IntN(60)) * time.Second
