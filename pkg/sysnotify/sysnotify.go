@@ -85,7 +85,7 @@ func (n *Notifier) Watchdog(ctx context.Context, alive func() error) {
 	}
 	ticker := time.NewTicker(n.watchdog / 2)
 	defer ticker.Stop()
-	for {
+	for ctx.Err() == nil {
 		if err := alive(); err != nil {
 			n.log.Error("sign of life withheld from the watchdog", "error", err)
 		} else {
@@ -93,7 +93,6 @@ func (n *Notifier) Watchdog(ctx context.Context, alive func() error) {
 		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-ticker.C:
 		}
 	}
