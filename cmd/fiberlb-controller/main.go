@@ -15,17 +15,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fiberlb/fiberlb/cmd/internal/daemon"
 	"github.com/fiberlb/fiberlb/controlplane"
-	"github.com/fiberlb/fiberlb/pkg/adminhttp"
 	"github.com/fiberlb/fiberlb/pkg/logging"
 	"github.com/fiberlb/fiberlb/pkg/sysnotify"
-)
-
-// Exit codes.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
 )
 
 func main() {
@@ -35,47 +28,22 @@ func main() {
 	os.Exit(code)
 }
 
-// failure is an error of the controller at work, as opposed to one of how it was called.
-type failure struct{ error }
-
-func (f failure) Unwrap() error { return f.error }
-
 // run is the command in the world that it is handed.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv func(string) string) int {
-	command := newCommand(stderr, getenv)
-	command.SetArgs(args)
-	command.SetOut(stdout)
-	command.SetErr(stderr)
-	err := command.ExecuteContext(ctx)
-	switch {
-	case err == nil:
-		return exitDone
-	case errors.As(err, &failure{}):
-		fmt.Fprintln(stderr, "fiberlb-controller:", err)
-		return exitFailed
-	}
-	fmt.Fprintln(stderr, "fiberlb-controller:", err)
-	fmt.Fprintln(stderr, "fiberlb-controller: --help tells all flags")
-	return exitUsage
+	return daemon.Execute(ctx, newCommand(stderr, getenv), args, stdout, stderr)
 }
 
 func newCommand(stderr io.Writer, getenv func(string) string) *cobra.Command {
 	var cfg controlplane.Config
 	var logs logging.Flags
 	var vips, denied []string
-	command := &cobra.Command{
-		Use:   "fiberlb-controller (--etcd-endpoints ADDRESS,... | --embedded-etcd DIR)",
-		Short: "Serves FiberLB's API and streams snapshots to the nodes",
-		Long: `Serves FiberLB's API and streams snapshots to the nodes.
+	command := daemon.Command("fiberlb-controller (--etcd-endpoints ADDRESS,... | --embedded-etcd DIR)",
+		"Serves FiberLB's API and streams snapshots to the nodes")
+	command.Long = `Serves FiberLB's API and streams snapshots to the nodes.
 
 With --tls-cert, --tls-key and --tls-ca, gRPC speaks mutual TLS, and so does the REST API where --https says; --http then
 has metrics and health only, in plaintext, for scrapers. Without them, and with --insecure-loopback, everything is
-plaintext on loopback addresses, and the REST API is on --http.`,
-		Args:          cobra.NoArgs,
-		Version:       adminhttp.Version(),
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
+plaintext on loopback addresses, and the REST API is on --http.`
 	flags := command.Flags()
 	flags.StringVar(&cfg.Listen, "listen", controlplane.DefaultListen, "address of gRPC, for clients and agents")
 	flags.StringVar(&cfg.HTTP, "http", controlplane.DefaultHTTP, "address of metrics and health, and without TLS files of the REST API")
@@ -116,12 +84,9 @@ plaintext on loopback addresses, and the REST API is on --http.`,
 			return err
 		}
 		if err != nil {
-			return failure{err}
+			return daemon.AtWork(err)
 		}
-		if err := controller.Run(command.Context()); err != nil {
-			return failure{err}
-		}
-		return nil
+		return daemon.AtWork(controller.Run(command.Context()))
 	}
 	return command
 }

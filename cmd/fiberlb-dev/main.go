@@ -20,15 +20,9 @@ import (
 
 	"github.com/fiberlb/fiberlb/cmd/fiberlb-dev/demo"
 	"github.com/fiberlb/fiberlb/cmd/fiberlb-dev/stack"
-	"github.com/fiberlb/fiberlb/pkg/adminhttp"
+	"github.com/fiberlb/fiberlb/cmd/internal/daemon"
 	"github.com/fiberlb/fiberlb/pkg/lb"
 	"github.com/fiberlb/fiberlb/pkg/logging"
-)
-
-// Exit codes of every FiberLB binary.
-const (
-	exitFailed = 1
-	exitUsage  = 2
 )
 
 // demoTimeout bounds a demo that hangs; it takes a few seconds.
@@ -36,9 +30,10 @@ const demoTimeout = 2 * time.Minute
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	colour := isatty.IsTerminal(os.Stdout.Fd()) && os.Getenv("NO_COLOR") == ""
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr, colour))
+	code := daemon.Execute(ctx, command(os.Stdout, os.Stderr, colour), os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
 // options of the command line.
@@ -50,54 +45,22 @@ type options struct {
 	log          logging.Flags
 }
 
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-func run(ctx context.Context, args []string, stdout, stderr io.Writer, colour bool) int {
-	cmd := command(stdout, stderr, colour)
-	cmd.SetArgs(args)
-	cmd.SetOut(stdout)
-	cmd.SetErr(stderr)
-	err := cmd.ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	_, _ = fmt.Fprintln(stderr, "fiberlb-dev:", err)
-	if usage := (usageError{}); errors.As(err, &usage) {
-		return exitUsage
-	}
-	return exitFailed
-}
-
 func command(stdout, stderr io.Writer, colour bool) *cobra.Command {
 	var opt options
-	cmd := &cobra.Command{
-		Use:           "fiberlb-dev",
-		Short:         "All of FiberLB in one process, on loopback",
-		Version:       adminhttp.Version(),
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(cmd, args); err != nil {
-				return usageError{err}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if opt.demo && !cmd.Flags().Changed("log-level") {
-				opt.log.Level = "error" // the demo speaks for itself
-			}
-			logger, err := opt.log.New("fiberlb-dev", stderr)
-			if err != nil {
-				return usageError{err}
-			}
-			if err := lb.ValidNodeName(opt.node); err != nil {
-				return usageError{fmt.Errorf("--node: %w", err)}
-			}
-			return opt.run(cmd.Context(), logger, stdout, colour)
-		},
+	cmd := daemon.Command("fiberlb-dev", "All of FiberLB in one process, on loopback")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if opt.demo && !cmd.Flags().Changed("log-level") {
+			opt.log.Level = "error" // the demo speaks for itself
+		}
+		logger, err := opt.log.New("fiberlb-dev", stderr)
+		if err != nil {
+			return err
+		}
+		if err := lb.ValidNodeName(opt.node); err != nil {
+			return fmt.Errorf("--node: %w", err)
+		}
+		return daemon.AtWork(opt.run(cmd.Context(), logger, stdout, colour))
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	fs := cmd.Flags()
 	fs.BoolVar(&opt.demo, "demo", false, "show FiberLB at work with demo servers, check all of it, and exit")
 	fs.StringVar(&opt.listen, "listen", "", "address of the gRPC API (default: 127.0.0.1:7400, or a free port where that is taken)")

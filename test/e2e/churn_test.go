@@ -37,6 +37,7 @@ type churn struct {
 	wished  map[string]*fiberlbv1.LoadBalancerConfig
 	pool    []*harness.Backend // of which pools are made
 	count   int                // of names given
+	port    uint32             // of the last listener made; VIPs are private to the test, so all are free
 	removed []netip.AddrPort   // listeners that must be closed in the end
 	kinds   map[string]int     // changes made, by kind
 	latest  int64              // revision of the last write
@@ -93,10 +94,11 @@ func (c *churn) newPool() *fiberlbv1.Pool {
 	return p
 }
 
-// newListener takes a port that the kernel calls free on the load balancer's VIP.
-func (c *churn) newListener(vip netip.Addr, pool string) *fiberlbv1.Listener {
+// newListener takes a port that no other listener has, not even a disabled one, whose port the kernel would call free.
+func (c *churn) newListener(pool string) *fiberlbv1.Listener {
+	c.port++
 	return &fiberlbv1.Listener{
-		Name: c.name("listener"), Port: uint32(harness.Port(c.t, vip)), DefaultPoolId: pool,
+		Name: c.name("listener"), Port: c.port, DefaultPoolId: pool,
 		Protocol: fiberlbv1.ListenerProtocol_LISTENER_PROTOCOL_TCP,
 	}
 }
@@ -132,7 +134,7 @@ func (c *churn) addLB(lb *fiberlbv1.LoadBalancerConfig) bool {
 	vip, pool := harness.Loopback(), c.newPool()
 	added := &fiberlbv1.LoadBalancerConfig{
 		Name: c.name("lb"), Vips: []string{vip.String()}, Pools: []*fiberlbv1.Pool{pool},
-		Listeners: []*fiberlbv1.Listener{c.newListener(vip, pool.GetName())},
+		Listeners: []*fiberlbv1.Listener{c.newListener(pool.GetName())},
 	}
 	c.wished[added.GetName()] = added
 	c.apply(added)
@@ -161,7 +163,7 @@ func (c *churn) closes(lb *fiberlbv1.LoadBalancerConfig, l *fiberlbv1.Listener) 
 
 func (c *churn) addListener(lb *fiberlbv1.LoadBalancerConfig) bool {
 	pools := lb.GetPools()
-	lb.Listeners = append(lb.Listeners, c.newListener(vipOf(lb), pools[c.random.IntN(len(pools))].GetName()))
+	lb.Listeners = append(lb.Listeners, c.newListener(pools[c.random.IntN(len(pools))].GetName()))
 	c.apply(lb)
 	return true
 }
@@ -274,7 +276,7 @@ func TestTrafficDuringChanges(t *testing.T) {
 	c := &churn{
 		t: t, random: rand.New(rand.NewPCG(churnSeed, churnSeed)), pool: backends(t, "c", 6), kinds: map[string]int{},
 		api: fiberlbv1.NewConfigServiceClient(conn), lbs: fiberlbv1.NewLoadBalancerServiceClient(conn),
-		wished: map[string]*fiberlbv1.LoadBalancerConfig{},
+		wished: map[string]*fiberlbv1.LoadBalancerConfig{}, port: 1024,
 	}
 	front := harness.Endpoint(t)
 	steady := &fiberlbv1.LoadBalancerConfig{
