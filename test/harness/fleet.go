@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -166,7 +167,28 @@ func StartNode(t testing.TB, cfg NodeConfig) *Node {
 	t.Helper()
 	n := LaunchNode(t, cfg)
 	AwaitReady(t, n.Process, n.Admin.String())
+	t.Cleanup(func() {
+		if t.Failed() {
+			n.tell(t)
+		}
+	})
 	return n
+}
+
+// tell shows how the node stands: what it runs, and whom it refused why.
+func (n *Node) tell(t testing.TB) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if _, body, err := Get(ctx, n.Admin.String(), "/state"); err == nil {
+		t.Logf("%s: state: %s", n.Name, body)
+	}
+	if _, body, err := Get(ctx, n.Admin.String(), "/metrics"); err == nil {
+		for line := range strings.Lines(body) {
+			if strings.Contains(line, "refused") && !strings.HasPrefix(line, "#") && !strings.HasSuffix(line, " 0\n") {
+				t.Logf("%s: %s", n.Name, strings.TrimSpace(line))
+			}
+		}
+	}
 }
 
 // LaunchNode starts a data plane and waits for nothing. In a Namespace its admin address is that namespace's own, so that

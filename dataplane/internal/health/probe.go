@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/fiberlb/fiberlb/dataplane/internal/dial"
 	"github.com/fiberlb/fiberlb/pkg/lb"
 	"github.com/fiberlb/fiberlb/pkg/snapshot"
 )
@@ -71,7 +71,7 @@ var dialer = net.Dialer{KeepAlive: -1}
 // probe makes one probe over the network. The error says what went wrong, for people.
 func probe(ctx context.Context, t *Target) error {
 	began := time.Now()
-	conn, err := dialer.DialTCP(ctx, "tcp", netip.AddrPort{}, t.Monitor)
+	conn, err := dial.TCP(ctx, &dialer, t.Monitor)
 	if err != nil {
 		return explain("connect", err, t.Check.Timeout)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fiberlb/fiberlb/dataplane/internal/balance"
+	"github.com/fiberlb/fiberlb/dataplane/internal/dial"
 )
 
 // conn is one client's connection with the one to a backend that serves it.
@@ -96,7 +97,7 @@ func (c *conn) connect(conf *conf, peer netip.AddrPort) (why refusal, ok bool) {
 		}
 		backend.Acquire()
 		began := time.Now()
-		server, err := dialer.DialTCP(ln.server.ctx, "tcp", netip.AddrPort{}, backend.Addr())
+		server, err := dial.TCP(ln.server.ctx, &dialer, backend.Addr())
 		if err == nil {
 			ln.metrics.dial.observe(time.Since(began))
 			c.backend, c.server = backend, server

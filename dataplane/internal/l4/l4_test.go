@@ -162,7 +162,7 @@ func handed() (func(*net.TCPConn), chan *net.TCPConn) {
 	}, ch
 }
 
-func dial(t testing.TB, addr netip.AddrPort) *net.TCPConn {
+func connect(t testing.TB, addr netip.AddrPort) *net.TCPConn {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", addr.String(), patience)
 	if err != nil {

@@ -16,7 +16,7 @@ func TestEchoAndHalfClose(t *testing.T) {
 	w := newWorld(t, 1)
 	vip := newAddr(t)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, echo)))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	for _, message := range []string{"a", strings.Repeat("b", bufferSize), strings.Repeat("c", 3*bufferSize+1), "d"} {
 		ask(t, c, message)
 	}
@@ -43,7 +43,7 @@ func TestServerEndsFirst(t *testing.T) {
 	vip := newAddr(t)
 	serve, came := handed()
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, serve)))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	s := take(t, came)
 	io.WriteString(s, "greeting")
 	s.CloseWrite()
@@ -107,7 +107,7 @@ func TestReset(t *testing.T) {
 			vip := newAddr(t)
 			serve, came := handed()
 			w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, serve)))
-			client := dial(t, vip)
+			client := connect(t, vip)
 			server := take(t, came)
 			play(t, client, server)
 			w.idle(t, "l", "p")
@@ -122,7 +122,7 @@ func TestEarlyAnswer(t *testing.T) {
 	vip := newAddr(t)
 	serve, came := handed()
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, serve)))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	s := take(t, came)
 	io.WriteString(c, "begin")
 	io.ReadFull(s, make([]byte, 5))
@@ -160,7 +160,7 @@ func TestBulk(t *testing.T) {
 		<-sent
 	})
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, addr))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	c.SetDeadline(time.Now().Add(10 * patience))
 	go func() {
 		io.Copy(c, random(1, size))
@@ -185,7 +185,7 @@ func TestChangingPace(t *testing.T) {
 	w := newWorld(t, 1)
 	vip := newAddr(t)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, echo)))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	r := rand.New(rand.NewPCG(4, 4))
 	for range 300 {
 		length := 1 + r.IntN(64)
@@ -226,7 +226,7 @@ func BenchmarkRequest(b *testing.B) {
 	w := newWorld(b, 1)
 	vip := newAddr(b)
 	w.listen(b, "l", listenerOn(vip), w.pool(b, "p", time.Minute, backend(b, echo)))
-	c := dial(b, vip)
+	c := connect(b, vip)
 	c.SetDeadline(time.Time{})
 	message := strings.Repeat("x", 100)
 	b.ReportAllocs()

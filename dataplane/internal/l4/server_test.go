@@ -28,7 +28,7 @@ func TestFailover(t *testing.T) {
 	vip := newAddr(t)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, newAddr(t), newAddr(t), backend(t, echo), newAddr(t)))
 	for i := range 12 {
-		c := dial(t, vip)
+		c := connect(t, vip)
 		ask(t, c, fmt.Sprintf("request %d, sent before any backend answered", i))
 		reset(c)
 	}
@@ -89,18 +89,18 @@ func TestConnectionLimit(t *testing.T) {
 	conf.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	pool := w.pool(t, "p", time.Minute, backend(t, echo))
 	w.listen(t, "l", conf, pool)
-	first, second := dial(t, vip), dial(t, vip)
+	first, second := connect(t, vip), connect(t, vip)
 	ask(t, first, "1")
 	ask(t, second, "2")
 	wantRefused(t, vip)
 	first.Close()
 	eventually(t, "one left", func() bool { return w.active("l") == 1 })
-	ask(t, dial(t, vip), "3")
+	ask(t, connect(t, vip), "3")
 
 	conf = listenerOn(vip)
 	w.listen(t, "l", conf, pool)
 	for range 5 {
-		ask(t, dial(t, vip), "no limit any more")
+		ask(t, connect(t, vip), "no limit any more")
 	}
 	if n := w.counters("l").refused[overLimit].Load(); n != 1 {
 		t.Errorf("%d were over the limit", n)
@@ -115,7 +115,7 @@ func TestUpdateKeepsConnections(t *testing.T) {
 	pool := w.pool(t, "p", time.Minute, backend(t, echo))
 	conf := listenerOn(a)
 	w.listen(t, "l", conf, pool)
-	old := dial(t, a)
+	old := connect(t, a)
 	ask(t, old, "1")
 
 	conf = listenerOn(a)
@@ -124,7 +124,7 @@ func TestUpdateKeepsConnections(t *testing.T) {
 	w.listen(t, "l", conf, other)
 	ask(t, old, "2")
 	for _, addr := range []netip.AddrPort{a, b} {
-		if got, err := io.ReadAll(dial(t, addr)); string(got) != "other" || err != nil {
+		if got, err := io.ReadAll(connect(t, addr)); string(got) != "other" || err != nil {
 			t.Errorf("%s gives %q, %v", addr, got, err)
 		}
 	}
@@ -143,14 +143,14 @@ func TestBackendRemoval(t *testing.T) {
 	vip := newAddr(t)
 	a, b := backend(t, echo), backend(t, echo)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, a))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	ask(t, c, "on a")
 	w.pool(t, "p", time.Minute, b)
 	ask(t, c, "still on a")
 	w.pool(t, "p", time.Minute, a, b)
 	w.pool(t, "p", 50*time.Millisecond, b)
 	began := time.Now()
-	fresh := dial(t, vip)
+	fresh := connect(t, vip)
 	ask(t, fresh, "on b")
 	wantReset(t, c)
 	if took := time.Since(began); took < 50*time.Millisecond {
@@ -166,7 +166,7 @@ func TestListenerRemoval(t *testing.T) {
 	vip := newAddr(t)
 	addr := backend(t, echo)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", 2*time.Second, addr))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	ask(t, c, "1")
 	w.RemoveListener("l")
 	if _, err := net.Dial("tcp", vip.String()); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -177,7 +177,7 @@ func TestListenerRemoval(t *testing.T) {
 	w.RemoveListener("l")
 	// The name and the address are free again.
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", 0, addr))
-	ask(t, dial(t, vip), "3")
+	ask(t, connect(t, vip), "3")
 }
 
 func TestBindConflictHeals(t *testing.T) {
@@ -204,14 +204,14 @@ func TestBindConflictHeals(t *testing.T) {
 			t.Errorf("the error is %v", b.Err)
 		}
 	}
-	ask(t, dial(t, free), "the other address serves")
+	ask(t, connect(t, free), "the other address serves")
 	for len(w.Changes()) > 0 {
 		<-w.Changes()
 	}
 	w.RemoveListener("first")
 	eventually(t, "both addresses bound", func() bool { s := w.Status(); return s[0].Bound() == 2 })
 	<-w.Changes()
-	ask(t, dial(t, taken), "healed")
+	ask(t, connect(t, taken), "healed")
 }
 
 // TestAddressesNotThere binds addresses that no interface has.
@@ -253,7 +253,7 @@ func TestIdleTimeout(t *testing.T) {
 	conf.TCPIdleTimeout = 600 * time.Millisecond
 	serve, came := handed()
 	w.listen(t, "l", conf, w.pool(t, "p", time.Minute, backend(t, serve)))
-	silent, busy := dial(t, vip), dial(t, vip)
+	silent, busy := connect(t, vip), connect(t, vip)
 	take(t, came)
 	take(t, came)
 	// Traffic in one direction alone keeps a connection.
@@ -283,7 +283,7 @@ func TestClose(t *testing.T) {
 	w := newWorld(t, 2)
 	vip := newAddr(t)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, echo)))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	ask(t, c, "1")
 	closed := make(chan error, 1)
 	go func() { closed <- w.Close(t.Context()) }()
@@ -309,7 +309,7 @@ func TestCloseCutsShort(t *testing.T) {
 	w := newWorld(t, 1)
 	vip := newAddr(t)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, echo)))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	ask(t, c, "1")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -325,7 +325,7 @@ func TestSockets(t *testing.T) {
 	w := newWorld(t, 1)
 	vip := newAddr(t)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, echo)))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	ask(t, c, "1")
 	var sides []*net.TCPConn
 	for i := range w.sweeper.shards {
@@ -363,7 +363,7 @@ func TestMetrics(t *testing.T) {
 	w := newWorld(t, 1)
 	vip := newAddr(t)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, echo)))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	ask(t, c, "12345")
 	c.Close()
 	w.idle(t, "l", "p")
@@ -436,9 +436,9 @@ func starved() int {
 	w := newWorld(t, 1)
 	vip := newAddr(t)
 	w.listen(t, "l", listenerOn(vip), w.pool(t, "p", time.Minute, backend(t, echo)))
-	c := dial(t, vip)
+	c := connect(t, vip)
 	ask(t, c, "plenty")
-	waiting := dial(t, vip) // a descriptor of the client's own
+	waiting := connect(t, vip) // a descriptor of the client's own
 	ask(t, waiting, "plenty")
 	pending, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
