@@ -61,9 +61,10 @@ func (p AddressPolicy) Check(l *LoadBalancer) Violations {
 			if b == nil {
 				continue
 			}
-			path := item(item("pools", i)+".backends", j)
-			p.backend(&c, path+".address", b.Address)
-			p.backend(&c, path+".monitor_address", b.MonitorAddress)
+			c.lazily(func() string { return item(item("pools", i)+".backends", j) }, func(path string) {
+				p.backend(&c, path+".address", b.Address)
+				p.backend(&c, path+".monitor_address", b.MonitorAddress)
+			})
 		}
 	}
 	return c.found

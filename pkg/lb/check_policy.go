@@ -15,17 +15,17 @@ func (c *scope) policies() {
 		listener string
 		position uint32
 	}
-	names, places := make(map[key]int), make(map[place]int)
+	names, places := make(map[key]int, len(c.l.Policies)), make(map[place]int, len(c.l.Policies))
 	for i, x := range c.l.Policies {
-		path := item("l7_policies", i)
-		c.policy(path, x)
+		path := func() string { return item("l7_policies", i) }
+		c.lazily(path, func(path string) { c.policy(path, x) })
 		if first, taken := names[key{x.Listener, x.Name}]; taken && x.Name != "" {
-			c.report(path+".name", "give it a name of its own", "%s is also the name of %s on the same listener", Quote(x.Name), item("l7_policies", first))
+			c.report(path()+".name", "give it a name of its own", "%s is also the name of %s on the same listener", Quote(x.Name), item("l7_policies", first))
 		} else {
 			names[key{x.Listener, x.Name}] = i
 		}
 		if first, taken := places[place{x.Listener, x.Position}]; taken {
-			c.report(path+".position", "choose a position of its own, or leave it out to come last", "%d is also the position of %s", x.Position, item("l7_policies", first))
+			c.report(path()+".position", "choose a position of its own, or leave it out to come last", "%d is also the position of %s", x.Position, item("l7_policies", first))
 		} else {
 			places[place{x.Listener, x.Position}] = i
 		}
@@ -57,7 +57,7 @@ func (c *scope) policy(path string, x *Policy) {
 	names := newNames(c, path+".rules")
 	for i, r := range x.Rules {
 		names.add(i, r.Name)
-		c.rule(item(path+".rules", i), r, protocol)
+		c.lazily(func() string { return item(path+".rules", i) }, func(path string) { c.rule(path, r, protocol) })
 	}
 }
 

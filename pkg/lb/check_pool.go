@@ -110,23 +110,29 @@ func (c *scope) backends(path string, backends []*Backend) {
 	c.count(path, len(backends), MaxBackends)
 	c.looseText(path, looseSize(backends))
 	names := newNames(c, path)
-	sockets := make(map[netip.AddrPort]int)
+	sockets := make(map[netip.AddrPort]int, len(backends))
 	for i, b := range backends {
-		path := item(path, i)
 		names.add(i, b.Name)
-		c.identity(path, &b.Info)
-		good := c.unicast(path+".address", b.Address)
-		c.within(path+".port", uint64(b.Port), 1, 65535)
+		good := true
+		c.lazily(func() string { return item(path, i) }, func(path string) { good = c.backend(path, b) })
 		if socket := netip.AddrPortFrom(b.Address, b.Port); good && b.Port != 0 {
 			if first, taken := sockets[socket]; taken {
-				c.report(path+".address", "remove one of them", "%s is also %s", socket, item(names.list, first))
+				c.report(item(path, i)+".address", "remove one of them", "%s is also %s", socket, item(names.list, first))
 			} else {
 				sockets[socket] = i
 			}
 		}
-		c.within(path+".weight", uint64(b.Weight), 0, MaxWeight)
-		if b.MonitorAddress.IsValid() {
-			c.unicast(path+".monitor_address", b.MonitorAddress)
-		}
 	}
+}
+
+// backend tells whether the address is good.
+func (c *scope) backend(path string, b *Backend) bool {
+	c.identity(path, &b.Info)
+	good := c.unicast(path+".address", b.Address)
+	c.within(path+".port", uint64(b.Port), 1, 65535)
+	c.within(path+".weight", uint64(b.Weight), 0, MaxWeight)
+	if b.MonitorAddress.IsValid() {
+		c.unicast(path+".monitor_address", b.MonitorAddress)
+	}
+	return good
 }

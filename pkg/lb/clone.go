@@ -21,6 +21,40 @@ func (l *LoadBalancer) Clone() *LoadBalancer {
 	return &c
 }
 
+// share is Clone but for the objects of normal forms, which are shared with l.
+func (l *LoadBalancer) share() *LoadBalancer {
+	c := *l
+	c.Info = l.Info.clone()
+	c.VIPs = slices.Clone(l.VIPs)
+	c.NodeSelector = maps.Clone(l.NodeSelector)
+	c.Listeners = each(l.Listeners, func(x *Listener) *Listener { return unless(x.frozen(x), x, (*Listener).Clone) })
+	c.Pools = each(l.Pools, (*Pool).share)
+	c.Policies = each(l.Policies, func(x *Policy) *Policy { return unless(x.frozen(x), x, (*Policy).Clone) })
+	c.Certificates = each(l.Certificates, func(x *Certificate) *Certificate { return unless(x.frozen(x), x, (*Certificate).Clone) })
+	return &c
+}
+
+func (x *Pool) share() *Pool {
+	if x.frozen(x) {
+		return x
+	}
+	own := *x
+	own.HealthCheck, own.Backends = nil, nil
+	c := own.Clone()
+	if h := x.HealthCheck; h != nil {
+		c.HealthCheck = unless(h.frozen(h), h, (*HealthCheck).Clone)
+	}
+	c.Backends = each(x.Backends, func(b *Backend) *Backend { return unless(b.frozen(b), b, (*Backend).Clone) })
+	return c
+}
+
+func unless[T any](kept bool, x *T, clone func(*T) *T) *T {
+	if kept {
+		return x
+	}
+	return clone(x)
+}
+
 func (i Info) clone() Info {
 	i.Labels = maps.Clone(i.Labels)
 	return i

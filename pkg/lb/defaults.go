@@ -52,7 +52,8 @@ func DefaultALPN() []string { return []string{"h2", "http/1.1"} }
 // fill brings a draft into normal form as far as each object alone allows:
 // defaults, empty collections as nil, sets sorted and unique, addresses
 // unmapped, prefixes masked, PEM without comments. The order of objects stays
-// that of the draft, so that paths can tell where a fault stands.
+// that of the draft, so that paths can tell where a fault stands. What is part
+// of a normal form already is shared with it, and stays as it is.
 func fill(l *LoadBalancer) {
 	l.Project = cmp.Or(l.Project, DefaultProject)
 	l.Labels = filled(l.Labels)
@@ -66,17 +67,25 @@ func fill(l *LoadBalancer) {
 	l.Policies = present(l.Policies)
 	l.Certificates = present(l.Certificates)
 	for _, x := range l.Listeners {
-		x.fill()
+		if !x.frozen(x) {
+			x.fill()
+		}
 	}
 	for _, x := range l.Pools {
-		x.fill()
+		if !x.frozen(x) {
+			x.fill()
+		}
 	}
 	for _, x := range l.Policies {
-		x.fill()
+		if !x.frozen(x) {
+			x.fill()
+		}
 	}
 	fillPositions(l.Policies)
 	for _, x := range l.Certificates {
-		x.fill()
+		if !x.frozen(x) {
+			x.fill()
+		}
 	}
 }
 
@@ -156,18 +165,24 @@ func (x *Pool) fill() {
 	}
 	x.Backends = present(x.Backends)
 	for _, b := range x.Backends {
-		b.Labels = filled(b.Labels)
-		b.Address = b.Address.Unmap()
-		b.MonitorAddress = b.MonitorAddress.Unmap()
-		if b.MonitorAddress == b.Address {
-			b.MonitorAddress = netip.Addr{}
-		}
-		if b.MonitorPort == b.Port {
-			b.MonitorPort = 0
+		if !b.frozen(b) {
+			b.fill()
 		}
 	}
-	if x.HealthCheck != nil {
-		x.HealthCheck.fill()
+	if h := x.HealthCheck; h != nil && !h.frozen(h) {
+		h.fill()
+	}
+}
+
+func (x *Backend) fill() {
+	x.Labels = filled(x.Labels)
+	x.Address = x.Address.Unmap()
+	x.MonitorAddress = x.MonitorAddress.Unmap()
+	if x.MonitorAddress == x.Address {
+		x.MonitorAddress = netip.Addr{}
+	}
+	if x.MonitorPort == x.Port {
+		x.MonitorPort = 0
 	}
 }
 
@@ -250,10 +265,11 @@ func (x *Rule) fill() {
 // "path-starts-with-5d41402a", so that the same rule has the same name
 // wherever and whenever it is written. A number tells equal rules apart.
 func (x *Rule) deriveName(taken map[string]bool) string {
-	hash := sha256.New()
+	var content digest
 	for _, s := range []string{x.Type.String(), x.Compare.String(), x.Value, x.Key, strconv.FormatBool(x.Invert)} {
-		writeString(hash, s)
+		content = appendString(content, s)
 	}
+	hash := sha256.Sum256(content)
 	words := x.Type.String()
 	switch {
 	case len(ruleTraits[x.Type].compares) == 0 || x.Compare == 0 || x.Compare > Contains:
@@ -261,7 +277,7 @@ func (x *Rule) deriveName(taken map[string]bool) string {
 	case x.Type != RuleSSLConnHasCert:
 		words += "-" + x.Compare.String()
 	}
-	base := strings.ReplaceAll(words, "_", "-") + "-" + hex.EncodeToString(hash.Sum(nil)[:4])
+	base := strings.ReplaceAll(words, "_", "-") + "-" + hex.EncodeToString(hash[:4])
 	name := base
 	for n := 2; taken[name]; n++ {
 		name = base + "-" + strconv.Itoa(n)
@@ -288,15 +304,23 @@ func arrange(l *LoadBalancer) {
 	slices.SortFunc(l.VIPs, netip.Addr.Compare)
 	byName(l.Listeners)
 	for _, x := range l.Listeners {
+		if x.frozen(x) {
+			continue
+		}
 		slices.SortFunc(x.AllowedCIDRs, netip.Prefix.Compare)
 		x.AllowedCIDRs = slices.Compact(x.AllowedCIDRs)
 	}
 	byName(l.Pools)
 	byName(l.Certificates)
 	for _, p := range l.Pools {
-		byName(p.Backends)
+		if !p.frozen(p) {
+			byName(p.Backends)
+		}
 	}
 	for _, p := range l.Policies {
+		if p.frozen(p) {
+			continue
+		}
 		slices.SortStableFunc(p.Pools, func(a, b WeightedPool) int { return strings.Compare(a.Pool, b.Pool) })
 	}
 	slices.SortStableFunc(l.Policies, func(a, b *Policy) int {

@@ -89,6 +89,9 @@ type differ struct{ changes []Change }
 
 // compare adds the change of one object; a nil interface stands for "not there".
 func (d *differ) compare(resource string, old, new object) {
+	if old == new {
+		return // two versions share it
+	}
 	action := Update
 	before, after := fieldsOf(old), fieldsOf(new)
 	switch {

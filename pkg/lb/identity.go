@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"hash"
-	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -208,36 +206,81 @@ type object interface {
 	fields(put sink)
 }
 
-// digest hashes content: a kind, fields, the etags of children.
-type digest struct{ hash hash.Hash }
+// digest gathers content to be hashed: a kind, fields, the etags of children.
+type digest []byte
 
-func newDigest(kind string, x object) *digest {
-	d := &digest{sha256.New()}
-	writeString(d.hash, kind)
-	x.fields(func(path, value string) {
-		writeString(d.hash, path)
-		writeString(d.hash, value)
-	})
+func newDigest(kind string, x object) digest {
+	d := appendString(make(digest, 0, 512), kind)
+	x.fields(func(path, value string) { d = appendString(appendString(d, path), value) })
 	return d
 }
 
-// child adds the etag of a part; the list's name stands where a field's path
-// would, and no field has such a path.
-func (d *digest) child(list, etag string) {
-	writeString(d.hash, list+"[]")
-	writeString(d.hash, etag)
-}
+// child adds the etag of a part; the list's name, with "[]" behind it, stands
+// where a field's path would, and no field has such a path.
+func (d digest) child(list, etag string) digest { return appendString(appendString(d, list), etag) }
 
 // sum gives 128 bits: enough that two contents never meet by chance.
-func (d *digest) sum() string { return hex.EncodeToString(d.hash.Sum(nil)[:16]) }
+func (d digest) sum() string {
+	sum := sha256.Sum256(d)
+	return hex.EncodeToString(sum[:16])
+}
 
-// writeString writes a length and s, so that no two lists of strings are
+// appendString appends a length and s, so that no two lists of strings are
 // written alike.
-func writeString(w io.Writer, s string) {
-	var size [4]byte
-	binary.BigEndian.PutUint32(size[:], uint32(len(s)))
-	_, _ = w.Write(size[:]) // a hash takes everything
-	_, _ = io.WriteString(w, s)
+func appendString(d digest, s string) digest {
+	return append(binary.BigEndian.AppendUint32(d, uint32(len(s))), s...)
+}
+
+// tag is the etag that an object remembers. It is good only in the very object
+// that it was made for: a copy, which is there to be edited, has none.
+type tag[T any] struct {
+	of   *T
+	etag string
+}
+
+// frozen tells whether x, which holds the tag, is part of a normal form.
+func (t *tag[T]) frozen(x *T) bool { return t.of == x }
+
+func (t *tag[T]) freeze(x *T, etag func(*T) string) {
+	if !t.frozen(x) {
+		*t = tag[T]{x, etag(x)}
+	}
+}
+
+// recall gives the etag that x remembers, or works it out.
+func (t *tag[T]) recall(x *T, work func(*T) string) string {
+	if t.frozen(x) {
+		return t.etag
+	}
+	return work(x)
+}
+
+// Freeze has everything in a normal form remember its etag: from now on only
+// Meta and keys may change, as long as nobody else sees it. [Normalize] and
+// [Restore] freeze what they give; whoever puts a normal form together from
+// copies of such objects does it itself.
+func (l *LoadBalancer) Freeze() {
+	for _, x := range l.Listeners {
+		x.freeze(x, (*Listener).Etag)
+	}
+	for _, x := range l.Pools {
+		if x.HealthCheck != nil {
+			x.HealthCheck.freeze(x.HealthCheck, (*HealthCheck).Etag)
+		}
+		for _, b := range x.Backends {
+			b.freeze(b, (*Backend).Etag)
+		}
+		x.freeze(x, (*Pool).Etag)
+	}
+	for _, x := range l.Policies {
+		for _, r := range x.Rules {
+			r.freeze(r, (*Rule).Etag)
+		}
+		x.freeze(x, (*Policy).Etag)
+	}
+	for _, x := range l.Certificates {
+		x.freeze(x, (*Certificate).Etag)
+	}
 }
 
 // Etag identifies the content of the load balancer with all that is in it, as
@@ -246,16 +289,16 @@ func writeString(w io.Writer, s string) {
 func (l *LoadBalancer) Etag() string {
 	d := newDigest("load_balancer", l)
 	for _, x := range l.Listeners {
-		d.child("listeners", x.Etag())
+		d = d.child("listeners[]", x.Etag())
 	}
 	for _, x := range l.Pools {
-		d.child("pools", x.Etag())
+		d = d.child("pools[]", x.Etag())
 	}
 	for _, x := range l.Policies {
-		d.child("l7_policies", x.Etag())
+		d = d.child("l7_policies[]", x.Etag())
 	}
 	for _, x := range l.Certificates {
-		d.child("certificates", x.Etag())
+		d = d.child("certificates[]", x.Etag())
 	}
 	return d.sum()
 }
@@ -265,38 +308,52 @@ func (l *LoadBalancer) Etag() string {
 func (l *LoadBalancer) OwnEtag() string { return newDigest("load_balancer", l).sum() }
 
 // Etag identifies the content of the listener; its policies are not part of it.
-func (x *Listener) Etag() string { return newDigest("listener", x).sum() }
+func (x *Listener) Etag() string {
+	return x.recall(x, func(x *Listener) string { return newDigest("listener", x).sum() })
+}
 
 // Etag identifies the content of the pool with its health check and backends.
 func (x *Pool) Etag() string {
-	d := newDigest("pool", x)
-	if x.HealthCheck != nil {
-		d.child("health_check", x.HealthCheck.Etag())
-	}
-	for _, b := range x.Backends {
-		d.child("backends", b.Etag())
-	}
-	return d.sum()
+	return x.recall(x, func(x *Pool) string {
+		d := newDigest("pool", x)
+		if x.HealthCheck != nil {
+			d = d.child("health_check[]", x.HealthCheck.Etag())
+		}
+		for _, b := range x.Backends {
+			d = d.child("backends[]", b.Etag())
+		}
+		return d.sum()
+	})
 }
 
 // Etag identifies the content of the backend.
-func (x *Backend) Etag() string { return newDigest("backend", x).sum() }
+func (x *Backend) Etag() string {
+	return x.recall(x, func(x *Backend) string { return newDigest("backend", x).sum() })
+}
 
 // Etag identifies the content of the health check.
-func (x *HealthCheck) Etag() string { return newDigest("health_check", x).sum() }
+func (x *HealthCheck) Etag() string {
+	return x.recall(x, func(x *HealthCheck) string { return newDigest("health_check", x).sum() })
+}
 
 // Etag identifies the content of the policy with its rules, in their order.
 func (x *Policy) Etag() string {
-	d := newDigest("policy", x)
-	for _, r := range x.Rules {
-		d.child("rules", r.Etag())
-	}
-	return d.sum()
+	return x.recall(x, func(x *Policy) string {
+		d := newDigest("policy", x)
+		for _, r := range x.Rules {
+			d = d.child("rules[]", r.Etag())
+		}
+		return d.sum()
+	})
 }
 
 // Etag identifies the content of the rule.
-func (x *Rule) Etag() string { return newDigest("rule", x).sum() }
+func (x *Rule) Etag() string {
+	return x.recall(x, func(x *Rule) string { return newDigest("rule", x).sum() })
+}
 
 // Etag identifies the content of the certificate, and through its public key
 // which private key belongs to it; the private key itself plays no part.
-func (x *Certificate) Etag() string { return newDigest("certificate", x).sum() }
+func (x *Certificate) Etag() string {
+	return x.recall(x, func(x *Certificate) string { return newDigest("certificate", x).sum() })
+}

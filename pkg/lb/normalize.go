@@ -44,7 +44,18 @@ func Normalize(draft *LoadBalancer) (*LoadBalancer, Violations) {
 	if draft == nil {
 		return nil, Violations{{Problem: "there is no load balancer"}}
 	}
-	l := draft.Clone()
+	return normalize(draft.Clone())
+}
+
+// Renormalize is [Normalize] for an edit of a normal form that costs what is
+// edited: objects of the draft that are those of a normal form, not copies of
+// them, become part of the result. They are checked as all others are.
+func Renormalize(draft *LoadBalancer) (*LoadBalancer, Violations) {
+	return normalize(draft.share())
+}
+
+// normalize makes l the normal form of itself.
+func normalize(l *LoadBalancer) (*LoadBalancer, Violations) {
 	fill(l)
 	c := newScope(l)
 	c.loadBalancer()
@@ -53,19 +64,22 @@ func Normalize(draft *LoadBalancer) (*LoadBalancer, Violations) {
 	}
 	arrange(l)
 	for _, x := range l.Certificates {
-		x.dropStaleKey()
+		if !x.frozen(x) {
+			x.dropStaleKey()
+		}
 	}
+	l.Freeze()
 	return l, nil
 }
 
-// Restore gives the normal form of a draft that was checked when it was
+// Restore makes a draft its own normal form, which was checked when it was
 // written: what the store read back. It checks nothing, so that a rule that
 // has become stricter since makes nothing unreadable.
 func Restore(draft *LoadBalancer) *LoadBalancer {
-	l := draft.Clone()
-	fill(l)
-	arrange(l)
-	return l
+	fill(draft)
+	arrange(draft)
+	draft.Freeze()
+	return draft
 }
 
 // scope checks a filled load balancer; the maps resolve references.

@@ -5,7 +5,8 @@
 // filled in), in canonical order, and immutable: whoever wants another one
 // makes a copy with [LoadBalancer.Clone], edits that, and normalizes it again.
 // Equal configurations have equal normal forms. Everything past the edge of
-// the API trusts that and checks nothing twice.
+// the API trusts that and checks nothing twice. The objects of a normal form
+// remember their etags; versions of a load balancer may share objects.
 //
 // The package is pure: no clock, no I/O, no randomness, standard library only.
 package lb
@@ -50,6 +51,7 @@ type LoadBalancer struct {
 type Listener struct {
 	Info
 	Meta
+	tag[Listener]
 	Port            uint16
 	Protocol        ListenerProtocol
 	TLS             *TLSConfig // set where Protocol.TerminatesTLS
@@ -96,6 +98,7 @@ type HSTS struct {
 type Pool struct {
 	Info
 	Meta
+	tag[Pool]
 	Protocol            PoolProtocol
 	Algorithm           Algorithm
 	Persistence         *Persistence
@@ -118,6 +121,7 @@ type Persistence struct {
 type Backend struct {
 	Info
 	Meta
+	tag[Backend]
 	Address        netip.Addr // unmapped, no zone
 	Port           uint16
 	Weight         uint16 // 0 to 256
@@ -131,6 +135,7 @@ type Backend struct {
 type HealthCheck struct {
 	Info
 	Meta
+	tag[HealthCheck]
 	Type               HealthCheckType
 	Interval           time.Duration
 	Timeout            time.Duration // below Interval
@@ -155,6 +160,7 @@ type CodeRange struct{ First, Last uint16 }
 type Policy struct {
 	Info
 	Meta
+	tag[Policy]
 	Listener      string // name of the listener
 	Position      uint32 // unique in the listener
 	Action        PolicyAction
@@ -184,6 +190,7 @@ type Response struct {
 type Rule struct {
 	Info
 	Meta
+	tag[Rule]
 	Type    RuleType
 	Compare CompareType
 	Value   string
@@ -196,6 +203,7 @@ type Rule struct {
 type Certificate struct {
 	Info
 	Meta
+	tag[Certificate]
 	Type  CertificateType
 	Chain string // PEM, leaf first
 	// Key is the private key as written; it exists only between the edge of

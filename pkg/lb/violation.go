@@ -67,6 +67,17 @@ func (c *checker) report(path, remedy, format string, args ...any) {
 	c.found = append(c.found, Violation{Path: path, Problem: fmt.Sprintf(format, args...), Remedy: remedy})
 }
 
+// lazily runs a check with a path only where it finds something: nearly all
+// objects are good, and paths cost more than checks.
+func (c *checker) lazily(path func() string, check func(path string)) {
+	found, suggestions := len(c.found), c.suggestions
+	check("")
+	if len(c.found) > found {
+		c.found, c.suggestions = c.found[:found], suggestions
+		check(path())
+	}
+}
+
 // within reports a number outside its bounds.
 func (c *checker) within(path string, n, low, high uint64) {
 	if n < low || n > high {

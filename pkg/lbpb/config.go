@@ -19,6 +19,7 @@ type options struct {
 	previous   *lb.LoadBalancer
 	addresses  *lb.AddressPolicy
 	storedKeys bool
+	kept       Origins
 }
 
 // Over says what is stored under the same project and name: objects that were
@@ -32,6 +33,12 @@ func Over(previous *lb.LoadBalancer) Option {
 // WithAddresses checks addresses against the operator's policy too.
 func WithAddresses(p lb.AddressPolicy) Option {
 	return func(o *options) { o.addresses = &p }
+}
+
+// Unedited takes the messages of [ToDraft] that have these origins still for
+// the very objects that they were made from, which the result shares.
+func Unedited(kept Origins) Option {
+	return func(o *options) { o.kept = kept }
 }
 
 // KeysMayBeStored accepts server certificates without private keys, as an
@@ -53,13 +60,17 @@ func FromConfig(m *fiberlbv1.LoadBalancerConfig, opts ...Option) (*lb.LoadBalanc
 	if m == nil {
 		m = &fiberlbv1.LoadBalancerConfig{}
 	}
-	var d decoder
+	d := decoder{kept: o.kept}
 	draft := d.config(m)
 	if o.previous != nil && (o.previous.Name != draft.Name || o.previous.Project != cmp.Or(draft.Project, lb.DefaultProject)) {
 		o.previous = nil
 	}
 	o.keys(draft)
-	l, violations := lb.Normalize(draft)
+	normalize := lb.Normalize
+	if o.kept != nil {
+		normalize = lb.Renormalize
+	}
+	l, violations := normalize(draft)
 	for i, v := range violations {
 		violations[i].Path = cmp.Or(d.renamed[v.Path], v.Path)
 	}
@@ -71,7 +82,7 @@ func FromConfig(m *fiberlbv1.LoadBalancerConfig, opts ...Option) (*lb.LoadBalanc
 		return nil, found
 	}
 	if o.previous != nil {
-		carryMeta(o.previous, l)
+		carryOver(o.previous, l)
 	}
 	return l, nil
 }
@@ -80,7 +91,7 @@ func FromConfig(m *fiberlbv1.LoadBalancerConfig, opts ...Option) (*lb.LoadBalanc
 func (o *options) keys(draft *lb.LoadBalancer) {
 	for _, c := range draft.Certificates {
 		if o.previous != nil {
-			if old := o.previous.Certificate(c.Name); old != nil && old.Sealed != nil {
+			if old := o.previous.Certificate(c.Name); old != nil && old != c && old.Sealed != nil {
 				c.Sealed = old.Clone().Sealed
 			}
 		}
@@ -139,36 +150,52 @@ func order(path string) []int {
 	return key
 }
 
-// carryMeta gives the objects of next the Meta of those of the same name and
-// parent in previous. Both are normal forms.
-func carryMeta(previous, next *lb.LoadBalancer) {
+// carryOver gives the objects of next the Meta of those of the same name and
+// parent in previous, and has next share those that stayed the same. Both are
+// normal forms; next is nobody else's yet. Certificates are not shared, since
+// their etags say nothing about keys.
+func carryOver(previous, next *lb.LoadBalancer) {
 	next.Meta = previous.Meta
-	metas := make(map[string]lb.Meta)
-	visitMeta(previous, func(name string, m *lb.Meta) { metas[name] = *m })
-	visitMeta(next, func(name string, m *lb.Meta) { *m = metas[name] })
+	carry(previous.Listeners, next.Listeners, func(x *lb.Listener) string { return x.Name }, func(old, x *lb.Listener) { x.Meta = old.Meta })
+	carry(previous.Pools, next.Pools, func(x *lb.Pool) string { return x.Name }, func(old, x *lb.Pool) {
+		x.Meta = old.Meta
+		if h := x.HealthCheck; h != nil && old.HealthCheck != nil && old.HealthCheck.Name == h.Name && old.HealthCheck != h {
+			h.Meta = old.HealthCheck.Meta
+		}
+		carry(old.Backends, x.Backends, func(x *lb.Backend) string { return x.Name }, func(old, x *lb.Backend) { x.Meta = old.Meta })
+	})
+	carry(previous.Policies, next.Policies, func(x *lb.Policy) [2]string { return [2]string{x.Listener, x.Name} }, func(old, x *lb.Policy) {
+		x.Meta = old.Meta
+		carry(old.Rules, x.Rules, func(x *lb.Rule) string { return x.Name }, func(old, x *lb.Rule) { x.Meta = old.Meta })
+	})
+	sealed := make(map[string]*lb.Certificate, len(previous.Certificates))
+	for _, x := range previous.Certificates {
+		sealed[x.Name] = x
+	}
+	for _, x := range next.Certificates {
+		if old := sealed[x.Name]; old != nil && old != x {
+			x.Meta = old.Meta
+		}
+	}
 }
 
-// visitMeta visits the Meta of everything in a load balancer, with the full name.
-func visitMeta(l *lb.LoadBalancer, visit func(name string, m *lb.Meta)) {
-	for _, x := range l.Listeners {
-		visit(lb.ListenerName(l.Project, l.Name, x.Name), &x.Meta)
+// carry replaces what stayed the same in a list by what it was, and visits what
+// did not, with its former self.
+func carry[K comparable, T any, P interface {
+	*T
+	Etag() string
+}](previous, next []P, key func(P) K, visit func(old, x P)) {
+	former := make(map[K]P, len(previous))
+	for _, x := range previous {
+		former[key(x)] = x
 	}
-	for _, x := range l.Pools {
-		visit(lb.PoolName(l.Project, l.Name, x.Name), &x.Meta)
-		if h := x.HealthCheck; h != nil {
-			visit(lb.HealthCheckName(l.Project, l.Name, x.Name, h.Name), &h.Meta)
+	for i, x := range next {
+		switch old := former[key(x)]; {
+		case old == nil || old == x:
+		case old.Etag() == x.Etag():
+			next[i] = old
+		default:
+			visit(old, x)
 		}
-		for _, b := range x.Backends {
-			visit(lb.BackendName(l.Project, l.Name, x.Name, b.Name), &b.Meta)
-		}
-	}
-	for _, x := range l.Policies {
-		visit(lb.PolicyName(l.Project, l.Name, x.Listener, x.Name), &x.Meta)
-		for _, r := range x.Rules {
-			visit(lb.RuleName(l.Project, l.Name, x.Listener, x.Name, r.Name), &r.Meta)
-		}
-	}
-	for _, x := range l.Certificates {
-		visit(lb.CertificateName(l.Project, l.Name, x.Name), &x.Meta)
 	}
 }

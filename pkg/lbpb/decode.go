@@ -27,6 +27,8 @@ type decoder struct {
 	// stored: the message was checked when it was written, so that only what a
 	// draft cannot hold is refused, not what is out of today's bounds.
 	stored bool
+	// kept are messages that stand for objects of a normal form as these are.
+	kept Origins
 	// renamed is where the message says what Normalize finds under another path.
 	renamed map[string]string
 }
@@ -116,6 +118,14 @@ func orEmpty[T any](m *T) *T {
 
 func item(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
+// orKept gives the object that a message stands for unedited, or decodes it.
+func orKept[M comparable, T any](d *decoder, m M, decode func() *T) *T {
+	if x, ok := d.kept[m].(*T); ok {
+		return x
+	}
+	return decode()
+}
+
 // described is the part that all messages have in common.
 type described interface {
 	GetName() string
@@ -138,16 +148,16 @@ func (d *decoder) config(m *fiberlbv1.LoadBalancerConfig) *lb.LoadBalancer {
 		l.VIPs = append(l.VIPs, d.address(item("vips", i), text))
 	}
 	for i, x := range m.GetListeners() {
-		l.Listeners = append(l.Listeners, d.listener(item("listeners", i), orEmpty(x)))
+		l.Listeners = append(l.Listeners, orKept(d, x, func() *lb.Listener { return d.listener(item("listeners", i), orEmpty(x)) }))
 	}
 	for i, x := range m.GetPools() {
 		l.Pools = append(l.Pools, d.pool(item("pools", i), orEmpty(x)))
 	}
 	for i, x := range m.GetL7Policies() {
-		l.Policies = append(l.Policies, d.policy(item("l7_policies", i), orEmpty(x)))
+		l.Policies = append(l.Policies, orKept(d, x, func() *lb.Policy { return d.policy(item("l7_policies", i), orEmpty(x)) }))
 	}
 	for i, x := range m.GetCertificates() {
-		l.Certificates = append(l.Certificates, d.certificate(item("certificates", i), orEmpty(x)))
+		l.Certificates = append(l.Certificates, orKept(d, x, func() *lb.Certificate { return d.certificate(item("certificates", i), orEmpty(x)) }))
 	}
 	return l
 }
@@ -237,10 +247,10 @@ func (d *decoder) pool(path string, m *fiberlbv1.Pool) *lb.Pool {
 		}
 	}
 	if h := m.GetHealthCheck(); h != nil {
-		x.HealthCheck = d.healthCheck(path+".health_check", h)
+		x.HealthCheck = orKept(d, h, func() *lb.HealthCheck { return d.healthCheck(path+".health_check", h) })
 	}
 	for i, b := range m.GetBackends() {
-		x.Backends = append(x.Backends, d.backend(item(path+".backends", i), orEmpty(b)))
+		x.Backends = append(x.Backends, orKept(d, b, func() *lb.Backend { return d.backend(item(path+".backends", i), orEmpty(b)) }))
 	}
 	return x
 }

@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/prototext"
 
+	"github.com/fiberlb/fiberlb/pkg/lb"
 	fiberlbv1 "github.com/fiberlb/fiberlb/proto/fiberlb/v1"
 )
 
@@ -154,4 +155,29 @@ func with(t testing.TB, old, new string) string {
 		t.Fatalf("base has no %q", old)
 	}
 	return strings.Replace(base, old, new, 1)
+}
+
+// visitMeta visits the Meta of everything in a load balancer, with the full name.
+func visitMeta(l *lb.LoadBalancer, visit func(name string, m *lb.Meta)) {
+	for _, x := range l.Listeners {
+		visit(lb.ListenerName(l.Project, l.Name, x.Name), &x.Meta)
+	}
+	for _, x := range l.Pools {
+		visit(lb.PoolName(l.Project, l.Name, x.Name), &x.Meta)
+		if h := x.HealthCheck; h != nil {
+			visit(lb.HealthCheckName(l.Project, l.Name, x.Name, h.Name), &h.Meta)
+		}
+		for _, b := range x.Backends {
+			visit(lb.BackendName(l.Project, l.Name, x.Name, b.Name), &b.Meta)
+		}
+	}
+	for _, x := range l.Policies {
+		visit(lb.PolicyName(l.Project, l.Name, x.Listener, x.Name), &x.Meta)
+		for _, r := range x.Rules {
+			visit(lb.RuleName(l.Project, l.Name, x.Listener, x.Name, r.Name), &r.Meta)
+		}
+	}
+	for _, x := range l.Certificates {
+		visit(lb.CertificateName(l.Project, l.Name, x.Name), &x.Meta)
+	}
 }

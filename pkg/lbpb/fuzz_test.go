@@ -46,7 +46,7 @@ func sound(t *testing.T, m *fiberlbv1.LoadBalancerConfig) (accepted bool) {
 	var children []*storev1.Child
 	for _, c := range StoredChildren(l) {
 		head.Children = append(head.Children, &storev1.ChildRef{Kind: c.Kind, Name: c.Name})
-		children = append(children, c.Child)
+		children = append(children, c.Child())
 	}
 	if restored, err := FromStored(head, children); err != nil || restored.Etag() != l.Etag() {
 		t.Fatalf("does not come back from the store: %v", err)

@@ -21,7 +21,7 @@ func stored(t *testing.T, text string) (*storev1.Head, []*storev1.Child) {
 	for _, c := range StoredChildren(l) {
 		head.Children = append(head.Children, &storev1.ChildRef{Kind: c.Kind, Name: c.Name})
 		child := &storev1.Child{}
-		copyMessage(t, child, c.Child)
+		copyMessage(t, child, c.Child())
 		children = append(children, child)
 	}
 	again := &storev1.Head{}
@@ -134,7 +134,7 @@ func TestStoredChildrenFollowContent(t *testing.T) {
 	a, b := stamped(t, base), stamped(t, with(t, `address: "10.0.0.11"`, `address: "10.0.0.99"`))
 	var changed []string
 	for i, c := range StoredChildren(a) {
-		if other := StoredChildren(b)[i]; !proto.Equal(c.Child, other.Child) {
+		if other := StoredChildren(b)[i]; !proto.Equal(c.Child(), other.Child()) {
 			changed = append(changed, c.Kind.String()+" "+c.Name)
 		}
 	}

@@ -105,6 +105,7 @@ func (k *kind[M]) create(ctx context.Context, s *Server, req createRequest, chil
 				before = append(before, sibling.GetName())
 			}
 			e.name(place.path(len(place.items)), k.field)
+			e.origins.Touch(place.holder)
 			place.put(append(slices.Clip(place.items), added))
 			return nil
 		},
@@ -181,6 +182,8 @@ func (k *kind[M]) update(ctx context.Context, s *Server, req updateRequest, chil
 			if etag != "" && etag != present.GetEtag() {
 				return etagMismatch(k.noun, req.GetName(), etag, present.GetEtag())
 			}
+			e.origins.Touch(place.holder)
+			e.origins.Touch(present)
 			masked := update{
 				target: present.ProtoReflect(), source: child.ProtoReflect(), noun: k.noun, field: k.field,
 				immutable: k.immutable, derived: maskIsDerived(ctx),
@@ -225,6 +228,7 @@ func (k *kind[M]) delete(ctx context.Context, s *Server, req *fiberlbv1.DeleteRe
 			if err := k.free(e.config, names, req.GetCascade()); err != nil {
 				return err
 			}
+			e.origins.Touch(place.holder)
 			// A cascade may have moved the list, not this object's place in it.
 			place.put(slices.Delete(slices.Clone(place.items), i, i+1))
 			return nil

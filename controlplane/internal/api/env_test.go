@@ -73,7 +73,7 @@ var prefixes atomic.Int64
 
 // env is one or more replicas of the API over one store.
 type env struct {
-	t      *testing.T
+	t      testing.TB
 	ctx    context.Context
 	prefix string
 	log    *lockedBuffer
@@ -105,7 +105,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func newEnv(t *testing.T, replicas int) *env {
+func newEnv(t testing.TB, replicas int) *env {
 	t.Helper()
 	e := &env{t: t, ctx: t.Context(), prefix: fmt.Sprintf("/test-%d", prefixes.Add(1)), log: &lockedBuffer{}}
 	sealer, err := secrets.New(bytes.Repeat([]byte{7}, secrets.KeySize))

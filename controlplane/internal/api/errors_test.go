@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/fiberlb/fiberlb/controlplane/internal/store"
+	"github.com/fiberlb/fiberlb/pkg/lbpb"
 )
 
 func TestAnswers(t *testing.T) {
@@ -72,7 +73,7 @@ func TestViolationPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := &edit{config: editable(entry.LB)}
+	at := &edit{config: lbpb.ToConfig(entry.LB)}
 	at.name("pools[0]", "pool")
 	for path, want := range map[string]string{
 		"pools[0].backends[1].port":     "pool.backends[1].port",

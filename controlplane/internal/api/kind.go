@@ -51,6 +51,8 @@ type site[M object] struct {
 	put   func([]M)
 	path  func(i int) string // in the configuration
 	limit int                // 0: none
+	// holder is the message that the children are a part of, where they do not stand for themselves; nil: they do.
+	holder proto.Message
 }
 
 // find gives the index of the child of that name, or -1.
@@ -258,6 +260,8 @@ var ruleKind = &kind[*fiberlbv1.L7Rule]{
 			items: config.L7Policies[i].GetRules(),
 			put:   func(items []*fiberlbv1.L7Rule) { config.L7Policies[i].Rules = items },
 			path:  indexPath(fmt.Sprintf("l7_policies[%d].rules", i)),
+
+			holder: config.L7Policies[i],
 		}, true
 	},
 }

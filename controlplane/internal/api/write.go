@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/fiberlb/fiberlb/controlplane/internal/store"
@@ -38,9 +37,11 @@ type writing struct {
 	edit func(*edit) error
 }
 
-// edit is a load balancer's configuration under an edit: complete, and the editor's own.
+// edit is a load balancer's configuration under an edit: complete, and the editor's own. Origins have to be told of
+// messages of objects before these are changed.
 type edit struct {
 	config  *fiberlbv1.LoadBalancerConfig
+	origins lbpb.Origins
 	present *lb.LoadBalancer // nil: there is none yet
 	// What the request calls the objects that it writes: paths in the configuration and what stands for them in violations.
 	names []renamed
@@ -73,7 +74,8 @@ func (s *Server) write(ctx context.Context, w writing) (outcome, error) {
 			out = outcome{entry, true}
 			return err
 		}
-		e := &edit{config: editable(entry.LB), present: entry.LB}
+		e := &edit{present: entry.LB}
+		e.config, e.origins = lbpb.ToDraft(entry.LB)
 		if err := w.edit(e); err != nil {
 			return err
 		}
@@ -95,11 +97,6 @@ func (s *Server) write(ctx context.Context, w writing) (outcome, error) {
 		return nil
 	})
 	return out, err
-}
-
-// editable gives the configuration of a load balancer as messages that share nothing with it.
-func editable(l *lb.LoadBalancer) *fiberlbv1.LoadBalancerConfig {
-	return proto.CloneOf(lbpb.ToConfig(l))
 }
 
 // swap runs one attempt at a write until it no longer meets a conflict, and turns its error into an answer. Writers of the same
@@ -131,7 +128,7 @@ func (s *Server) swap(ctx context.Context, project, name string, req writeReques
 
 // parse gives the load balancer that an edited configuration means, or every violation in it, in the request's own words.
 func (s *Server) parse(e *edit) (*lb.LoadBalancer, error) {
-	next, violations := lbpb.FromConfig(e.config, lbpb.Over(e.present), lbpb.WithAddresses(s.addresses))
+	next, violations := lbpb.FromConfig(e.config, lbpb.Unedited(e.origins), lbpb.Over(e.present), lbpb.WithAddresses(s.addresses))
 	for i := range violations {
 		violations[i].Path = e.translate(violations[i].Path)
 	}

@@ -17,51 +17,51 @@ import (
 
 // encoding is a load balancer as it lies in etcd; the requests of the head are left to the caller.
 type encoding struct {
-	head     *storev1.Head
-	children []child
+	head  *storev1.Head
+	puts  []child   // children that the head it was encoded over does not list
+	drops []childID // children that only that head lists
 }
 
-func encode(l *lb.LoadBalancer) *encoding {
+// encode gives the stored form of l, as a change of what lies there under the head over; nil: nothing does. Objects that are kept
+// have the children that head lists for them, and cost next to nothing.
+func encode(l *lb.LoadBalancer, over *storev1.Head, kept func(object any) bool) (*encoding, error) {
 	e := &encoding{head: lbpb.StoredHead(l)}
-	for _, stored := range lbpb.StoredChildren(l) {
-		value := canon.Marshal(stored.Child)
-		c := child{childID{stored.Kind, stored.Name, hashOf(value)}, value}
-		e.children = append(e.children, c)
-		e.head.Children = append(e.head.Children, &storev1.ChildRef{Kind: c.kind, Name: c.name, Hash: c.hash[:]})
-	}
-	return e
-}
-
-// sameAs tells whether writing e over that head would change nothing.
-func (e *encoding) sameAs(head *storev1.Head) bool {
-	return slices.EqualFunc(e.head.Children, head.Children, func(a, b *storev1.ChildRef) bool {
-		return a.Kind == b.Kind && a.Name == b.Name && bytes.Equal(a.Hash, b.Hash)
-	}) && bytes.Equal(canon.Marshal(e.head.LoadBalancer), canon.Marshal(head.LoadBalancer)) &&
-		bytes.Equal(canon.Marshal(e.head.Meta), canon.Marshal(head.Meta))
-}
-
-// against gives the children of e that head does not list, and those head lists that are not in e.
-func (e *encoding) against(head *storev1.Head) (puts []child, drops []childID, err error) {
-	old := make(map[childID]bool, len(head.Children))
-	for _, ref := range head.Children {
+	old := make(map[slot]childID, len(over.GetChildren()))
+	for _, ref := range over.GetChildren() {
 		id, err := idOf(ref)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		old[id] = true
+		old[slot{id.kind, id.name}] = id
 	}
-	for _, c := range e.children {
-		if !old[c.childID] {
-			puts = append(puts, c)
+	for _, stored := range lbpb.StoredChildren(l) {
+		at := slot{stored.Kind, stored.Name}
+		was, there := old[at]
+		c := child{childID: was}
+		if !there || !kept(stored.Object) {
+			c.value = stored.Encode()
+			c.childID = childID{at.kind, at.name, hashOf(c.value)}
 		}
-		delete(old, c.childID)
-	}
-	for _, ref := range head.Children {
-		if id, _ := idOf(ref); old[id] {
-			drops = append(drops, id)
+		e.head.Children = append(e.head.Children, &storev1.ChildRef{Kind: c.kind, Name: c.name, Hash: c.hash[:]})
+		if there && c.hash == was.hash {
+			delete(old, at)
+		} else {
+			e.puts = append(e.puts, c)
 		}
 	}
-	return puts, drops, nil
+	for _, ref := range over.GetChildren() {
+		if id, ok := old[slot{ref.Kind, ref.Name}]; ok {
+			e.drops = append(e.drops, id)
+		}
+	}
+	return e, nil
+}
+
+// changes tells whether writing e over that head, which it was encoded over, would change anything.
+func (e *encoding) changes(head *storev1.Head) bool {
+	return len(e.puts) > 0 || len(e.drops) > 0 ||
+		!bytes.Equal(canon.Marshal(e.head.LoadBalancer), canon.Marshal(head.LoadBalancer)) ||
+		!bytes.Equal(canon.Marshal(e.head.Meta), canon.Marshal(head.Meta))
 }
 
 // objectName is the full name of the object that a child holds.

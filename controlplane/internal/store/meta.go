@@ -23,11 +23,15 @@ type stamper struct {
 	now    time.Time
 	random io.Reader
 	err    error
+	fresh  map[any]bool // copies that were stamped
 }
 
 func (s *Store) stamper() *stamper {
-	return &stamper{now: s.now().UTC().Truncate(time.Microsecond), random: s.random}
+	return &stamper{now: s.now().UTC().Truncate(time.Microsecond), random: s.random, fresh: make(map[any]bool)}
 }
+
+// kept tells whether an object of what was stamped is shared with what was there before.
+func (t *stamper) kept(object any) bool { return !t.fresh[object] }
 
 // stamp sets m: an object that was there keeps its uid and the time of its creation, and where it stayed the same, the time of
 // its last change too.
@@ -50,105 +54,79 @@ func (t *stamper) uid() string {
 	return hex.EncodeToString(bits[:])
 }
 
-// all stamps l and everything in it by what was there before; old is nil for a new one. The load balancer itself counts as
-// unchanged here: its time of change is set when it is known that something changed at all.
-func (t *stamper) all(l, old *lb.LoadBalancer) error {
+// stamped gives a stamped copy of l by what was there before; old is nil for a new one. Objects that stayed the same are old's very
+// own, so that who compares two versions sees by the pointers what changed. The load balancer itself counts as unchanged here: its
+// time of change is set when it is known that something changed at all.
+func (t *stamper) stamped(l, old *lb.LoadBalancer) (*lb.LoadBalancer, error) {
+	c := *l
 	if old == nil {
 		old = &lb.LoadBalancer{}
-		t.stamp(&l.Meta, nil, false)
+		t.stamp(&c.Meta, nil, false)
 	} else {
-		t.stamp(&l.Meta, &old.Meta, true)
+		t.stamp(&c.Meta, &old.Meta, true)
 	}
-	listeners := byName(old.Listeners, func(x *lb.Listener) string { return x.Name })
-	for _, x := range l.Listeners {
-		t.object(&x.Meta, listeners[x.Name], x)
-	}
-	pools := byName(old.Pools, func(x *lb.Pool) string { return x.Name })
-	for _, x := range l.Pools {
-		t.pool(x, pools[x.Name])
-	}
-	policies := byName(old.Policies, func(x *lb.Policy) string { return x.Listener + "." + x.Name })
-	for _, x := range l.Policies {
-		t.policy(x, policies[x.Listener+"."+x.Name])
-	}
-	certificates := byName(old.Certificates, func(x *lb.Certificate) string { return x.Name })
-	for _, x := range l.Certificates {
-		t.object(&x.Meta, certificates[x.Name], x)
-	}
-	return t.err
+	c.Listeners = stampAll(t, l.Listeners, old.Listeners, func(x *lb.Listener) (string, *lb.Meta) { return x.Name, &x.Meta }, nil)
+	c.Pools = stampAll(t, l.Pools, old.Pools, func(x *lb.Pool) (string, *lb.Meta) { return x.Name, &x.Meta }, t.poolParts)
+	c.Policies = stampAll(t, l.Policies, old.Policies, func(x *lb.Policy) ([2]string, *lb.Meta) { return [2]string{x.Listener, x.Name}, &x.Meta },
+		func(x, was *lb.Policy) {
+			x.Rules = stampAll(t, x.Rules, was.Rules, func(x *lb.Rule) (string, *lb.Meta) { return x.Name, &x.Meta }, nil)
+		})
+	c.Certificates = stampAll(t, l.Certificates, old.Certificates, func(x *lb.Certificate) (string, *lb.Meta) { return x.Name, &x.Meta }, nil)
+	c.Freeze()
+	return &c, t.err
 }
 
-func (t *stamper) pool(x, was *lb.Pool) {
-	t.object(&x.Meta, was, x)
-	if was == nil {
-		was = &lb.Pool{}
-	}
+func (t *stamper) poolParts(x, was *lb.Pool) {
 	if x.HealthCheck != nil {
 		// A health check belongs to its pool by name; another name is another object.
-		check := was.HealthCheck
-		if check != nil && check.Name != x.HealthCheck.Name {
-			check = nil
+		var former []*lb.HealthCheck
+		if was.HealthCheck != nil {
+			former = append(former, was.HealthCheck)
 		}
-		t.object(&x.HealthCheck.Meta, check, x.HealthCheck)
+		x.HealthCheck = stampAll(t, []*lb.HealthCheck{x.HealthCheck}, former, func(x *lb.HealthCheck) (string, *lb.Meta) { return x.Name, &x.Meta }, nil)[0]
 	}
-	backends := byName(was.Backends, func(x *lb.Backend) string { return x.Name })
-	for _, b := range x.Backends {
-		t.object(&b.Meta, backends[b.Name], b)
-	}
+	x.Backends = stampAll(t, x.Backends, was.Backends, func(x *lb.Backend) (string, *lb.Meta) { return x.Name, &x.Meta }, nil)
 }
 
-func (t *stamper) policy(x, was *lb.Policy) {
-	t.object(&x.Meta, was, x)
-	if was == nil {
-		was = &lb.Policy{}
+// stampAll gives a list of stamped copies, but for the objects of old that stayed the same. Identify gives an object's key and
+// Meta; parts, if not nil, stamps what is in an object, by its former self or an empty one.
+func stampAll[K comparable, T any, P interface {
+	*T
+	Etag() string
+}](t *stamper, list, old []P, identify func(P) (K, *lb.Meta), parts func(x, was P)) []P {
+	former := make(map[K]P, len(old))
+	for _, x := range old {
+		key, _ := identify(x)
+		former[key] = x
 	}
-	rules := byName(was.Rules, func(x *lb.Rule) string { return x.Name })
-	for _, r := range x.Rules {
-		t.object(&r.Meta, rules[r.Name], r)
+	same := func(x, was P) bool {
+		_, isCertificate := any(x).(*lb.Certificate)
+		return !isCertificate && x.Etag() == was.Etag() // an etag says nothing about keys
 	}
-}
-
-// tagged is an object with a hash of its content.
-type tagged interface{ Etag() string }
-
-// object stamps one object by its former self, which may be a nil pointer.
-func (t *stamper) object(m *lb.Meta, was, is tagged) {
-	former := metaOf(was)
-	t.stamp(m, former, former != nil && was.Etag() == is.Etag())
-}
-
-func metaOf(x tagged) *lb.Meta {
-	switch x := x.(type) {
-	case *lb.Listener:
-		if x != nil {
-			return &x.Meta
+	out := slices.Clone(list)
+	for i, x := range list {
+		key, _ := identify(x)
+		was := former[key]
+		if was != nil && (x == was || same(x, was)) {
+			out[i] = was
+			continue
 		}
-	case *lb.Pool:
-		if x != nil {
-			return &x.Meta
+		c := *x
+		out[i] = &c
+		t.fresh[out[i]] = true
+		_, m := identify(out[i])
+		if was == nil {
+			t.stamp(m, nil, false)
+			was = new(T)
+		} else {
+			_, before := identify(was)
+			t.stamp(m, before, was.Etag() == x.Etag())
 		}
-	case *lb.HealthCheck:
-		if x != nil {
-			return &x.Meta
-		}
-	case *lb.Backend:
-		if x != nil {
-			return &x.Meta
-		}
-	case *lb.Policy:
-		if x != nil {
-			return &x.Meta
-		}
-	case *lb.Rule:
-		if x != nil {
-			return &x.Meta
-		}
-	case *lb.Certificate:
-		if x != nil {
-			return &x.Meta
+		if parts != nil {
+			parts(out[i], was)
 		}
 	}
-	return nil
+	return out
 }
 
 func byName[T any](list []T, name func(T) string) map[string]T {

@@ -12,7 +12,8 @@ import (
 	storev1 "github.com/fiberlb/fiberlb/proto/fiberlb/store/v1"
 )
 
-// Get reads a load balancer as it is now, in one request. Errors: [ErrNotFound], [*DecodeError].
+// Get reads a load balancer as it is now: its head, and the rest only where that is not the head of the version read or written
+// last. Errors: [ErrNotFound], [*DecodeError].
 func (s *Store) Get(ctx context.Context, project, name string) (*Entry, error) {
 	defer s.observe("get")()
 	key := Key{project, name}
@@ -24,6 +25,19 @@ func (s *Store) get(ctx context.Context, key Key) (*Entry, error) {
 	// What cannot be a part of a key would read somebody else's.
 	if key.Project == "" || key.LB == "" || strings.Contains(key.Project+key.LB, "/") {
 		return nil, ErrNotFound
+	}
+	if s.recent.knows(key) {
+		resp, err := s.kv.Get(ctx, s.keys.head(key))
+		if err != nil {
+			return nil, err
+		}
+		if len(resp.Kvs) == 0 {
+			s.recent.forget(key)
+			return nil, ErrNotFound
+		}
+		if e := s.recent.find(key, resp.Kvs[0]); e != nil {
+			return e, nil
+		}
 	}
 	resp, err := s.kv.Get(ctx, s.keys.lb(key), clientv3.WithPrefix())
 	if err != nil {
@@ -38,7 +52,11 @@ func (s *Store) get(ctx context.Context, key Key) (*Entry, error) {
 	if g.head == nil {
 		return nil, ErrNotFound
 	}
-	return g.entry()
+	e, err := g.entry()
+	if err == nil {
+		s.recent.put(e)
+	}
+	return e, err
 }
 
 // group is what lies under one load balancer's prefix at one revision.
@@ -68,7 +86,7 @@ func (g *group) entry() (*Entry, error) {
 	if err != nil {
 		return nil, &DecodeError{g.key.String(), err}
 	}
-	return &Entry{LB: l, Revision: g.head.ModRevision, head: head}, nil
+	return &Entry{LB: l, Revision: g.head.ModRevision, head: head, raw: g.head.Value}, nil
 }
 
 // childIn looks children up among values by suffix.

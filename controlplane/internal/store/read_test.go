@@ -185,9 +185,9 @@ func TestAssembleReusesWhatStayed(t *testing.T) {
 
 func assembled(t *testing.T, l *lb.LoadBalancer, before *Entry) *Entry {
 	t.Helper()
-	e := encode(l)
+	e := must[*encoding](t)(encode(l, nil, nil))
 	values := make(map[string][]byte)
-	for _, c := range e.children {
+	for _, c := range e.puts {
 		values[c.suffix()] = c.value
 	}
 	return &Entry{LB: must[*lb.LoadBalancer](t)(assemble(KeyOf(l), e.head, before, childIn(values))), head: e.head}

@@ -61,6 +61,7 @@ type Store struct {
 	random  io.Reader
 	limits  limits
 	orphans orphans
+	recent  recent
 }
 
 // limits of one request; tests lower them to have a small object take the way of a large one.
@@ -94,6 +95,7 @@ func New(client *clientv3.Client, cfg Config) *Store {
 	if s.random == nil {
 		s.random = rand.Reader
 	}
+	s.recent.limit = recentLimit
 	return s
 }
 
@@ -115,6 +117,7 @@ type Entry struct {
 	Repeated bool
 
 	head *storev1.Head // as it lies in etcd: the children's hashes, the last requests
+	raw  []byte        // the head's bytes: where they are the same, so is everything
 }
 
 // Request makes a repetition of a write harmless. A zero ID stands for none.

@@ -356,6 +356,9 @@ func (m *mirror) rebuild(key Key, s *step) {
 }
 
 func (m *mirror) entry(key Key, r *mirrored) (*Entry, error) {
+	if e := m.store.recent.find(key, r.head); e != nil {
+		return e, nil
+	}
 	head, err := decodeHead(r.head.Value)
 	if err != nil {
 		return nil, &DecodeError{key.String(), err}
@@ -364,7 +367,9 @@ func (m *mirror) entry(key Key, r *mirrored) (*Entry, error) {
 	if err != nil {
 		return nil, &DecodeError{key.String(), err}
 	}
-	return &Entry{LB: l, Revision: r.head.ModRevision, head: head}, nil
+	e := &Entry{LB: l, Revision: r.head.ModRevision, head: head, raw: r.head.Value}
+	m.store.recent.put(e)
+	return e, nil
 }
 
 func (m *mirror) gauge() {

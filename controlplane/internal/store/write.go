@@ -18,7 +18,7 @@ import (
 func (s *Store) Create(ctx context.Context, l *lb.LoadBalancer, request Request) (*Entry, error) {
 	defer s.observe("create")()
 	key := KeyOf(l)
-	e, err := s.create(ctx, key, l.Clone(), request)
+	e, err := s.create(ctx, key, l, request)
 	return e, wrap("create", key, err)
 }
 
@@ -26,21 +26,27 @@ func (s *Store) create(ctx context.Context, key Key, l *lb.LoadBalancer, request
 	if err := request.check(); err != nil {
 		return nil, err
 	}
+	t := s.stamper()
+	l, err := t.stamped(l, nil)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.seal(l, nil); err != nil {
 		return nil, err
 	}
-	t := s.stamper()
-	if err := t.all(l, nil); err != nil {
+	encoded, err := encode(l, nil, nil)
+	if err != nil {
 		return nil, err
 	}
-	encoded := encode(l)
 	encoded.head.Requests = recordRequest(nil, request, t.now)
-	w := &write{key: key, head: canon.Marshal(encoded.head), puts: encoded.children, claims: l.VIPs, request: request}
+	w := &write{key: key, head: canon.Marshal(encoded.head), puts: encoded.puts, claims: l.VIPs, request: request}
 	return s.finish(ctx, w, l, encoded)
 }
 
 // finish commits and gives the new entry, or the present one where the request was carried out before.
 func (s *Store) finish(ctx context.Context, w *write, l *lb.LoadBalancer, encoded *encoding) (*Entry, error) {
+	e := &Entry{LB: l, head: encoded.head, raw: w.head}
+	defer s.recent.expect(e)()
 	revision, err := s.commit(ctx, w)
 	if errors.Is(err, errRepeated) {
 		e, err := s.get(ctx, w.key)
@@ -53,16 +59,20 @@ func (s *Store) finish(ctx context.Context, w *write, l *lb.LoadBalancer, encode
 	if err != nil {
 		return nil, err
 	}
-	return &Entry{LB: l, Revision: revision, head: encoded.head}, nil
+	written := *e // the one that was expected may be in use
+	written.Revision = revision
+	s.recent.put(&written)
+	return &written, nil
 }
 
 // Update replaces the load balancer that old is a version of by next, in normal form, where old is still the present version.
 // Objects of the same name and parent keep uid and time of creation; the time of change moves for what changed. An update that
-// changes nothing writes nothing and gives old back. Errors: those of [Store.Create], and [ErrConflict], [ErrNotFound].
+// changes nothing writes nothing and gives old back. What next shares with old costs next to nothing. Errors: those of
+// [Store.Create], and [ErrConflict], [ErrNotFound].
 func (s *Store) Update(ctx context.Context, old *Entry, next *lb.LoadBalancer, request Request) (*Entry, error) {
 	defer s.observe("update")()
 	key := KeyOf(old.LB)
-	e, err := s.update(ctx, key, old, next.Clone(), request)
+	e, err := s.update(ctx, key, old, next, request)
 	return e, wrap("update", key, err)
 }
 
@@ -83,26 +93,26 @@ func (s *Store) update(ctx context.Context, key Key, old *Entry, l *lb.LoadBalan
 		present.Repeated = true
 		return &present, nil
 	}
+	t := s.stamper()
+	l, err := t.stamped(l, old.LB)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.seal(l, old.LB); err != nil {
 		return nil, err
 	}
-	t := s.stamper()
-	if err := t.all(l, old.LB); err != nil {
+	encoded, err := encode(l, old.head, t.kept)
+	if err != nil {
 		return nil, err
 	}
-	encoded := encode(l)
-	if encoded.sameAs(old.head) {
+	if !encoded.changes(old.head) {
 		return old, nil
 	}
 	t.stamp(&l.Meta, &old.LB.Meta, false)
 	encoded.head.Meta.UpdatedUs = l.UpdatedAt.UnixMicro()
 	encoded.head.Requests = recordRequest(old.head.Requests, request, t.now)
-	puts, drops, err := encoded.against(old.head)
-	if err != nil {
-		return nil, err
-	}
 	w := &write{
-		key: key, expect: old.Revision, head: canon.Marshal(encoded.head), puts: puts, drops: drops,
+		key: key, expect: old.Revision, head: canon.Marshal(encoded.head), puts: encoded.puts, drops: encoded.drops,
 		claims: missing(l.VIPs, old.LB.VIPs), releases: missing(old.LB.VIPs, l.VIPs), request: request,
 	}
 	return s.finish(ctx, w, l, encoded)
@@ -152,6 +162,7 @@ func (s *Store) delete(ctx context.Context, key Key, old *Entry, request Request
 	w := &write{key: key, expect: old.Revision}
 	_, err := s.swap(ctx, w, ops, nil)
 	if err == nil {
+		s.recent.forget(key)
 		return nil
 	}
 	if lease != 0 && !errors.Is(clean(err), ErrUnavailable) {
