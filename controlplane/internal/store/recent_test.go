@@ -107,7 +107,7 @@ func TestUnchangedObjectsAreShared(t *testing.T) {
 			l.Pools[0].Backends[1] != first.LB.Pools[0].Backends[1] {
 			t.Errorf("%s: what stayed the same is not shared", what)
 		}
-		if l.Pools[0].Backends[0].Weight != 9 || l.Pools[0].Etag() == first.LB.Pools[0].Etag() || l.Pools[0].UpdatedAt == first.LB.Pools[0].UpdatedAt {
+		if l.Pools[0].Backends[0].Weight != 9 || l.Pools[0].Etag() == first.LB.Pools[0].Etag() || l.Pools[0].UpdatedAt.Equal(first.LB.Pools[0].UpdatedAt) {
 			t.Errorf("%s: the change is lost", what)
 		}
 	}
