@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ type Dataplane struct {
 	admin    *adminhttp.Server
 	stream   *agentstream.Client // nil in static mode
 	metrics  *agentstream.Metrics
-	file     *state.File // nil in static mode
+	file     *state.File // nil where nothing is to be kept
 	observer *observer
 	// inForce is closed when the first configuration is in force.
 	inForce chan struct{}
@@ -71,9 +72,8 @@ func New(cfg Config) (*Dataplane, error) {
 	d := &Dataplane{cfg: cfg, logger: cfg.Logger, inForce: make(chan struct{})}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	var err error
-	if d.vips, err = vip.New(vip.Config{Interface: cfg.VIPInterface, Logger: d.logger.Named("vip")}); err != nil {
-		return nil, fmt.Errorf("%w: --vip-interface: %w", ErrConfig, err)
+	if err := d.open(); err != nil {
+		return nil, err
 	}
 	d.registry = balance.NewRegistry(balance.Config{Logger: d.logger.Named("balance")})
 	d.server = l4.New(l4.Config{Logger: d.logger.Named("l4"), Registry: d.registry})
@@ -101,6 +101,26 @@ func New(cfg Config) (*Dataplane, error) {
 	return d, nil
 }
 
+// open prepares the state directory, which a node without controllers and
+// interface does not need, and the VIPs' interface.
+func (d *Dataplane) open() error {
+	var owned []netip.Addr
+	if d.cfg.ConfigFile == "" || d.cfg.VIPInterface != "" {
+		var err error
+		if d.file, err = state.Open(d.cfg.StateDir); err != nil {
+			return fmt.Errorf("%w: --state-dir: %w", ErrConfig, err)
+		}
+		if owned, err = d.file.Addresses(); err != nil {
+			d.logger.Error("VIPs that an earlier process put on the interface are not known", "error", err)
+		}
+	}
+	var err error
+	if d.vips, err = vip.New(vip.Config{Interface: d.cfg.VIPInterface, Owned: owned, Logger: d.logger.Named("vip")}); err != nil {
+		return fmt.Errorf("%w: --vip-interface: %w", ErrConfig, err)
+	}
+	return nil
+}
+
 // source prepares what configuration comes from.
 func (d *Dataplane) source(reg prometheus.Registerer) error {
 	if d.cfg.ConfigFile != "" {
@@ -110,9 +130,6 @@ func (d *Dataplane) source(reg prometheus.Registerer) error {
 	creds, err := d.cfg.TLS.ClientCredentials(d.cfg.Controllers)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
-	}
-	if d.file, err = state.Open(d.cfg.StateDir); err != nil {
-		return fmt.Errorf("%w: --state-dir: %w", ErrConfig, err)
 	}
 	d.metrics = agentstream.NewMetrics(reg)
 	d.stream, err = agentstream.New(agentstream.Config{
@@ -260,7 +277,7 @@ func (d *Dataplane) follow(ctx context.Context) error {
 
 // save keeps the last good snapshot on disk.
 func (d *Dataplane) save(ctx context.Context) error {
-	if d.file == nil {
+	if d.stream == nil {
 		return nil
 	}
 	saver := state.Saver{

@@ -39,6 +39,8 @@ type observer struct {
 	drain    atomic.Bool // people drain the node
 	stopping atomic.Bool
 
+	owned []netip.Addr // VIPs as last stored; of observe alone
+
 	mu         sync.Mutex // guards all below
 	latest     *agentv1.Report
 	reloadErr  error
@@ -148,6 +150,7 @@ func (o *observer) observe(ctx context.Context) error {
 	}
 	if in.Loaded {
 		o.d.vips.Set(slices.Collect(maps.Keys(addresses)))
+		o.keepAddresses()
 	}
 	pools := o.d.registry.Status()
 	for _, p := range pools {
@@ -170,6 +173,19 @@ func (o *observer) observe(ctx context.Context) error {
 	o.d.ready.Publish(readiness)
 	o.keep(in, reportOf(pools, listeners, readiness), len(listeners), len(pools))
 	return nil
+}
+
+// keepAddresses stores which VIPs are on the interface by our hand.
+func (o *observer) keepAddresses() {
+	owned := o.d.vips.Owned()
+	if o.d.cfg.VIPInterface == "" || slices.Equal(owned, o.owned) {
+		return
+	}
+	if err := o.d.file.SaveAddresses(owned); err != nil {
+		o.d.logger.Error("VIPs on the interface not kept in mind", "error", err)
+		return
+	}
+	o.owned = owned
 }
 
 // unserved gives the listeners that were refused and have no last good version,

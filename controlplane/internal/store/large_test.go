@@ -306,6 +306,12 @@ func TestRunSweeper(t *testing.T) {
 			break
 		}
 	}
+	// The sweeper counts once etcd has answered, which is after the watch was told.
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); valueOf(t, s.metrics.swept) == 0 && time.Now().Before(deadline); {
+		<-tick.C
+	}
 	cancel()
 	group.Wait()
 	audit(t, s, true)

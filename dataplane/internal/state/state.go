@@ -81,14 +81,22 @@ func (f *File) Load() (*snapshot.File, error) {
 
 // Save replaces the stored snapshot as a whole: a crash at any moment leaves
 // either the old file or the new one.
-func (f *File) Save(content *snapshot.File) (err error) {
+func (f *File) Save(content *snapshot.File) error {
 	b, err := snapshot.MarshalFile(content)
-	if err != nil {
-		return fmt.Errorf("state: %w", err)
+	if err == nil {
+		err = replace(f.path, b)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), tmpPrefix+"*")
 	if err != nil {
-		return fmt.Errorf("state: %w", err)
+		return fmt.Errorf("state: save: %w", err)
+	}
+	return nil
+}
+
+// replace makes b the content of a file of the directory, durably and as a whole.
+func replace(path string, b []byte) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), tmpPrefix+"*")
+	if err != nil {
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -103,15 +111,12 @@ func (f *File) Save(content *snapshot.File) (err error) {
 		err = e
 	}
 	if err == nil {
-		err = os.Rename(tmp.Name(), f.path)
+		err = os.Rename(tmp.Name(), path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(f.path))
+		err = syncDir(filepath.Dir(path))
 	}
-	if err != nil {
-		return fmt.Errorf("state: save: %w", err)
-	}
-	return nil
+	return err
 }
 
 // syncDir makes a rename in the directory durable.
