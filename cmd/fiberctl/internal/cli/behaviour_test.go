@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -217,10 +216,13 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// dead is where nobody listens, nor comes to listen while tests run side by side.
+const dead = "127.255.255.1:1"
+
 // Every command that calls the controller fails in words when there is none.
 func TestNoController(t *testing.T) {
 	t.Parallel()
-	f := &fake{address: "127.255.255.1:1"} // where nobody listens, nor comes to listen in the meantime
+	f := &fake{address: dead}
 	want := "fiberctl: no controller answers at SERVER: connection refused\nIs it running? Name another with --server or $FIBERLB_SERVER.\n"
 	for _, args := range []string{
 		"get lb", "get lb -w", "get lb web -o yaml", "delete lb web", "delete -f -", "apply -f -", "apply -f - --wait", "apply -f - -f testdata/two.yaml", "plan -f -", "export", "status", "status web",
@@ -239,14 +241,6 @@ func TestNoController(t *testing.T) {
 func TestSeveralServers(t *testing.T) {
 	t.Parallel()
 	f := filled(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
 	if r := f.run(t, 0, "", "--server", dead+", "+f.address, "version"); r.code != Done || r.out != "fiberctl:   VERSION\ncontroller: v9.9.9\n" {
 		t.Errorf("%+v", r)
 	}
