@@ -13,11 +13,12 @@ import (
 
 const (
 	localPortRange = 51 // IP_LOCAL_PORT_RANGE of include/uapi/linux/in.h, since Linux 6.3
-	ports          = 4
+	ports          = 64
+	each           = 48 // of them towards one destination, for others may listen on some
 )
 
-// TestPortsAreNotSharedByDestinations has two destinations, each of which gets
-// as many connections as there are local ports: few of them, the last of the
+// TestPortsAreNotSharedByDestinations has two destinations, which together get
+// more connections than there are local ports: few of them, the last of the
 // system's range, outside of which the option has no effect.
 func TestPortsAreNotSharedByDestinations(t *testing.T) {
 	t.Parallel()
@@ -45,7 +46,7 @@ func TestPortsAreNotSharedByDestinations(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = lis.Close() })
-		for n := range ports {
+		for n := range each {
 			conn, err := TCP(t.Context(), &dialer, lis.Addr().(*net.TCPAddr).AddrPort())
 			if err != nil {
 				t.Fatalf("%s, connection %d: %v", host, n, err)
