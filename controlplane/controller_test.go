@@ -192,17 +192,18 @@ func TestPlaintext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var version *agentv1.Version
-	for version == nil {
-		m, err := agent.Recv()
-		if err != nil {
-			t.Fatal(err)
+	// The first delta may be of a moment before the load balancer came to the publisher, so every one is answered.
+	go func() {
+		for {
+			m, err := agent.Recv()
+			if err != nil {
+				return // the stream ends with the controller
+			}
+			if version := m.GetDelta().GetVersion(); version != nil {
+				_ = agent.Send(&agentv1.AgentMessage{Message: &agentv1.AgentMessage_Ack{Ack: &agentv1.Ack{Version: version}}})
+			}
 		}
-		version = m.GetDelta().GetVersion()
-	}
-	if err := agent.Send(&agentv1.AgentMessage{Message: &agentv1.AgentMessage_Ack{Ack: &agentv1.Ack{Version: version}}}); err != nil {
-		t.Fatal(err)
-	}
+	}()
 	for active := false; !active; {
 		m, err := watch.Recv()
 		if err != nil {
