@@ -71,14 +71,19 @@ func (r *recent) expect(e *Entry) (done func()) {
 	}
 }
 
-// put remembers a version instead of the one before, and forgets those used least as it needs room.
+// put remembers a version instead of the one before, and forgets those used least as it needs room. A later version stays: a
+// watch may be behind a writer.
 func (r *recent) put(e *Entry) {
 	own := *e
 	own.Repeated = false
 	one := remembered{&own, weigh(e)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.remove(r.entries[KeyOf(e.LB)])
+	at := r.entries[KeyOf(e.LB)]
+	if at != nil && at.Value.(remembered).entry.Revision > e.Revision {
+		return
+	}
+	r.remove(at)
 	if one.bytes > r.limit {
 		return
 	}
