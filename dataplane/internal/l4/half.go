@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fiberlb/fiberlb/dataplane/internal/pipe"
 )
 
 // bufferSize is what one read takes at most. A read that fills a buffer is the sign of a bulk transfer, which goes on by splice.
@@ -29,7 +31,7 @@ type half struct {
 	// For splice: dst's raw connection, and what flush works on.
 	raw     syscall.RawConn
 	flush   func(fd uintptr) bool
-	pipe    *pipe
+	pipe    *pipe.Pipe
 	pending int
 	err     error
 }

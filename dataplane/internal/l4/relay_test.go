@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fiberlb/fiberlb/dataplane/internal/pipe"
 )
 
 func TestEchoAndHalfClose(t *testing.T) {
@@ -193,7 +195,7 @@ func TestChangingPace(t *testing.T) {
 		case 0:
 			length = bufferSize - 1 + r.IntN(3)
 		case 1:
-			length = 1 + r.IntN(3*pipeSize)
+			length = 1 + r.IntN(3*pipe.Size)
 		}
 		message := make([]byte, length)
 		for i := range message {

@@ -111,8 +111,12 @@ type Body interface {
 	Done() bool
 	// Release gives back all that Next has returned.
 	Release()
+	// Rewind makes Next begin again, to send a request once more. It returns false where something was released, and then does nothing.
+	Rewind() bool
 	// Trailers are those of a done body; nil where there are none.
 	Trailers() *field.List
+	// Interrupt makes Next return, and wait for nothing any more. It is for any goroutine.
+	Interrupt()
 }
 
 // Coded is a Body that can give itself in chunked coding.
@@ -126,8 +130,8 @@ type Coded interface {
 
 // Stream is what is open after an Exchange that succeeded.
 type Stream interface {
-	// Sent tells whether all of the request was sent.
-	Sent() bool
+	// Taken tells whether the upstream has pulled all of the request's body: then the next request can be read behind it.
+	Taken() bool
 	// Tunnel, after a 101, sends up to the backend until it is done, which closes that direction, or fails.
 	Tunnel(up Body)
 	// Wait returns when the body of the request, or what Tunnel was given, has been sent or cannot be.

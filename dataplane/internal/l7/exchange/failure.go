@@ -35,6 +35,7 @@ const (
 	BackendBodyTimeout
 	TunnelIdle
 	TunnelBroken
+	// Drained: the backend was removed, and its time to finish is over.
 	Drained
 	Shutdown
 	reasons
@@ -52,7 +53,7 @@ const (
 	codeCancel   = 0x8
 )
 
-var failures = [reasons]Failure{
+var failures = number([reasons]Failure{
 	Done:                {word: "done", Code: codeNone},
 	Answered:            {word: "answered", Code: codeNone},
 	Tunnel:              {word: "tunnel_done", Code: codeNone},
@@ -82,12 +83,13 @@ var failures = [reasons]Failure{
 	TunnelBroken:        {word: "tunnel_broken", Code: codeCancel},
 	Drained:             {word: "drained", Status: 503, Code: codeCancel},
 	Shutdown:            {word: "shutdown", Status: 503, Code: codeCancel},
-}
+})
 
-func init() {
-	for r := range reasons {
-		failures[r].Reason = r
+func number(table [reasons]Failure) [reasons]Failure {
+	for r := range table {
+		table[r].Reason = Reason(r)
 	}
+	return table
 }
 
 // String returns the word of the reason.
