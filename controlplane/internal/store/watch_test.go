@@ -233,12 +233,14 @@ func TestWatchIsConsistent(t *testing.T) {
 			}
 		})
 	}
-	go func() {
+	var last sync.WaitGroup
+	defer last.Wait() // the watch may hear of it before its writer does
+	last.Go(func() {
 		group.Wait()
 		if _, err := s.PutNodeConfig(t.Context(), "last", &NodeConfig{}); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	checked := 0
 	for ; p.nodes["last"] == nil; checked++ {
 		p.take()
