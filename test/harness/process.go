@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,19 +49,27 @@ func Start(t testing.TB, name string, spec Spec) *Process {
 	cmd.WaitDelay = time.Second
 	p := &Process{Name: name, cmd: cmd, output: &transcript{}, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.output, p.output
-	var err error
-	if spec.Namespace == nil {
-		err = cmd.Start()
-	} else {
-		spec.Namespace.Do(func() { err = cmd.Start() })
-	}
-	if err != nil {
+	started := make(chan error)
+	go func() {
+		// The death signal comes with the end of the thread that started the process, so this one has to live as long: it
+		// is nobody else's, and none that ends with a namespace.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		var err error
+		if spec.Namespace == nil {
+			err = cmd.Start()
+		} else {
+			spec.Namespace.Do(func() { err = cmd.Start() })
+		}
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
-	go func() {
-		p.err = cmd.Wait()
-		close(p.done)
-	}()
 	t.Cleanup(func() { p.cleanup(t, spec) })
 	return p
 }
